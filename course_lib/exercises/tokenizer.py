@@ -1,0 +1,426 @@
+"""Exercises of chapter 2: counting pairs, merging them, encoding and decoding."""
+
+from collections import Counter
+
+from course_lib.grading import Mistake, define, prediction, question
+
+
+@define(
+    level=1,
+    minutes=5,
+    task="""Count how often each pair of neighbours occurs. `words` is a list of lists of token
+    ids; a pair never reaches from one word into the next. Return a dict from (left, right) to a
+    number.""",
+    hints=[
+        "A word of n tokens has n - 1 pairs, also when they overlap.",
+        "`zip(ids, ids[1:])` walks over the neighbours of one word.",
+    ],
+    insight="Training a byte-pair tokenizer is this count, over and over.",
+    probes=lambda: [
+        ([[1, 2, 3], [3, 1, 2]],),
+        ([[5, 5, 5, 5], [2, 1]],),
+        ([[1, 2, 1, 2, 1], [2, 1], [7]],),
+        ([[], [4, 9]],),
+    ],
+    mistakes=[
+        Mistake(
+            "across_words",
+            "You also count pairs that straddle two words. Each word is on its own.",
+            {
+                "    for ids in words:": "    for ids in [[i for word in words for i in word]]:",
+            },
+        ),
+        Mistake(
+            "unordered",
+            "(1, 2) and (2, 1) are different pairs, and you count them as one.",
+            {"zip(ids, ids[1:])": "(tuple(sorted(pair)) for pair in zip(ids, ids[1:]))"},
+        ),
+        Mistake(
+            "reversed",
+            "Your pairs are (right, left). The left neighbour comes first.",
+            {"zip(ids, ids[1:])": "zip(ids[1:], ids)"},
+        ),
+        Mistake(
+            "not_overlapping",
+            "You walk in steps of two. Each token but the last begins a pair, so pairs overlap.",
+            {"zip(ids, ids[1:])": "zip(ids[::2], ids[1::2])"},
+        ),
+        Mistake(
+            "once_per_word",
+            "A pair that occurs several times in a word is counted once for that word.",
+            {"zip(ids, ids[1:])": "set(zip(ids, ids[1:]))"},
+        ),
+        Mistake(
+            "skips",
+            "You pair each token with the one two places on.",
+            {"zip(ids, ids[1:])": "zip(ids, ids[2:])"},
+        ),
+        Mistake(
+            "tokens",
+            "You count single tokens. Count pairs of neighbours.",
+            {"zip(ids, ids[1:])": "ids"},
+        ),
+    ],
+)
+def my_pair_counts(words):
+    """How often each pair of neighbours stands in the words: {(left, right): count}."""
+    counts = Counter()
+    for ids in words:
+        counts.update(zip(ids, ids[1:]))  #| add every pair of neighbours in this word
+    return counts
+
+
+@define(
+    level=2,
+    minutes=10,
+    task="""Replace every occurrence of `pair` in the list `ids` by `new_id`, from left to right.
+    In a a a the *left* pair is merged. Return a new list.""",
+    hints=[
+        "What goes into the output when the pair is found, and how far do you move on?",
+        "Both old tokens are used up by a merge.",
+    ],
+    insight="Encoding is nothing but this function, applied once for each merge that was learned.",
+    probes=lambda: [
+        ([1, 2, 3, 1, 2], (1, 2), 256),
+        ([7, 7, 7], (7, 7), 300),
+        ([5, 1, 2], (2, 1), 256),
+        ([1, 2, 2, 1, 2, 9], (1, 2), 400),
+        ([4], (4, 4), 256),
+        ([3, 3, 3, 3, 8], (3, 3), 257),
+    ],
+    mistakes=[
+        Mistake(
+            "keeps_right",
+            "After a merge you move on by one, so the right half of the pair is in the output, "
+            "too. Both halves are used up: move on by two.",
+            {"i += 2": "i += 1"},
+        ),
+        Mistake(
+            "drops_last",
+            "The last token is lost when it is not part of a pair. The loop must reach it, "
+            "although it has no right neighbour.",
+            {"while i < len(ids):": "while i < len(ids) - 1:"},
+        ),
+        Mistake(
+            "first_only",
+            "You replace the first occurrence only.",
+            {"out.append(new_id)": "return out + [new_id] + ids[i + 2 :]"},
+        ),
+        Mistake(
+            "right_to_left",
+            "You merge from the right. In a a a the left pair becomes one token: aa, a.",
+            {
+                "    out, i = [], 0": "    out, i, ids, pair = [], 0, ids[::-1], pair[::-1]",
+                "    return out": "    return out[::-1]",
+            },
+        ),
+        Mistake(
+            "keeps_left",
+            "The left half of the pair stays in the output next to the new token.",
+            {"out.append(new_id)": "out.extend([ids[i], new_id])"},
+        ),
+        Mistake(
+            "deletes",
+            "The pair is taken out and nothing is put in its place.",
+            {"out.append(new_id)": "pass"},
+        ),
+        Mistake(
+            "any_order",
+            "You also merge (right, left). The pair has an order.",
+            {"tuple(ids[i : i + 2]) == pair": "tuple(ids[i : i + 2]) in (pair, pair[::-1])"},
+        ),
+    ],
+)
+def my_merge(ids, pair, new_id):
+    """`ids` with every (left, right) replaced by new_id, scanned from left to right."""
+    out, i = [], 0
+    while i < len(ids):
+        if tuple(ids[i : i + 2]) == pair:
+            out.append(new_id)  #| what goes into the output?
+            i += 2  #| how far do we move on?
+        else:
+            out.append(ids[i])
+            i += 1
+    return out
+
+
+merge = my_merge  # the name under which the lesson has it
+
+
+@define(
+    level=2,
+    minutes=10,
+    task="""Learn `n_merges` merges from a text. Start from its UTF-8 bytes; in every round find
+    the most frequent pair (of equally frequent ones the smallest), give it the next id, which is
+    256 in the first round, and replace it everywhere with `merge`. Return {pair: id}.""",
+    hints=[
+        "Three steps per round: count, pick, replace.",
+        "`min(pairs, key=lambda pair: (-pairs.count(pair), pair))` prefers many, then small.",
+        "Byte values take the ids 0 to 255. Round k therefore makes id 256 + k.",
+    ],
+    insight="Frequent words end as one token, rare ones fall apart into pieces, and nothing is "
+    "ever out of vocabulary.",
+    probes=lambda: [
+        ("aaabdaaabac", 3),
+        ("low lower lowest low", 5),
+        ("h\u00e9 h\u00e9h\u00e9, h\u00e9!", 4),
+        ("abcabcabc", 1),
+        ("zyzyxwxw", 3),
+    ],
+    mistakes=[
+        Mistake(
+            "stale_counts",
+            "You pick all merges from the first count. After every merge there are new pairs, and "
+            "old ones are rarer: count again.",
+            {
+                "list(zip(ids, ids[1:]))": '[p for p in zip(text.encode("utf-8"), '
+                'text.encode("utf-8")[1:]) if p not in merges]'
+            },
+        ),
+        Mistake(
+            "starts_at_255",
+            "The first new token must be 256: the bytes use 0 to 255, and you overwrite one.",
+            {"256 + k": "255 + k"},
+        ),
+        Mistake(
+            "skips_256",
+            "The first new token must be 256, right after the bytes; you leave a gap.",
+            {"256 + k": "257 + k"},
+        ),
+        Mistake(
+            "rarest",
+            "You merge the rarest pair.",
+            {"-pairs.count": "pairs.count"},
+        ),
+        Mistake(
+            "never_applied",
+            "The merges are noted but never applied to the text, so the same pair wins again.",
+            {"        ids = merge(ids, best, merges[best])": "        pass"},
+        ),
+        Mistake(
+            "ties",
+            "Of equally frequent pairs the *smallest* one must win, so that everybody who trains "
+            "on this text learns the same merges.",
+            {"(-pairs.count(pair), pair)": "-pairs.count(pair)"},
+            {"min(pairs, key=lambda pair: (-": "max(pairs, key=lambda pair: ("},
+        ),
+        Mistake(
+            "characters",
+            "You start from characters. Start from bytes: there are only 256 of them, so nothing "
+            "can be missing.",
+            {'list(text.encode("utf-8"))': "[ord(c) for c in text]"},
+        ),
+    ],
+)
+def train_bpe(text, n_merges):
+    """Learn byte-pair merges from one text: {(left id, right id): new id}."""
+    ids, merges = list(text.encode("utf-8")), {}
+    for k in range(n_merges):
+        pairs = list(zip(ids, ids[1:]))  #| all pairs of neighbours in the ids as they are now
+        best = min(pairs, key=lambda pair: (-pairs.count(pair), pair))  #| most frequent, smallest
+        merges[best] = 256 + k  #| its new id
+        ids = merge(ids, best, merges[best])  #| replace it everywhere
+    return merges
+
+
+@define(
+    level=2,
+    minutes=10,
+    task="""Encode a text with learned merges {pair: id}: start from its UTF-8 bytes, and as long
+    as some pair of neighbours is in `merges`, apply the one that was learned *first*, with
+    `merge`.""",
+    hints=[
+        "Ids were given out in the order of learning. Which of the candidates has the lowest?",
+        "`min(candidates, key=lambda pair: merges[pair])`",
+    ],
+    insight="A tokenizer is a fixed little program. What the model gets to see of a word is "
+    "decided here, and the model never sees its letters.",
+    probes=lambda: [
+        ("abcab", {(97, 98): 256, (256, 99): 257}),
+        ("abc", {(98, 99): 256, (97, 98): 257}),
+        ("h\u00e9h\u00e9", {(195, 169): 256, (104, 256): 257, (257, 257): 258}),
+        ("xyz", {}),
+        ("aaaa b", {(97, 97): 256, (256, 256): 257, (32, 98): 258}),
+        ("cabab", {(97, 98): 256, (99, 97): 257, (256, 256): 258}),
+        ("abc bcd", {(98, 99): 256, (97, 98): 257, (99, 100): 258}),
+        ("bcd", {(98, 99): 256, (97, 98): 257, (99, 100): 258}),
+        ("cab", {(99, 97): 256, (97, 98): 257}),
+    ],
+    mistakes=[
+        Mistake(
+            "left_to_right",
+            "You merge the first pair from the left that can be merged. The merge that was "
+            "*learned* first goes first, wherever it stands.",
+            {"min(candidates, key=lambda pair: merges[pair])": "candidates[0]"},
+        ),
+        Mistake(
+            "right_to_left",
+            "You merge the last pair that can be merged. The merge that was *learned* first goes "
+            "first, wherever it stands.",
+            {"min(candidates, key=lambda pair: merges[pair])": "candidates[-1]"},
+        ),
+        Mistake(
+            "newest_first",
+            "You apply the newest merge first. Merges are applied in the order in which they "
+            "were learned: lowest id first.",
+            {"min(": "max("},
+        ),
+        Mistake(
+            "one_merge",
+            "You stop after one merge. Go on until no pair of neighbours is in `merges`.",
+            {"ids = merge(": "return merge("},
+        ),
+        Mistake(
+            "smallest_pair",
+            "You compare the pairs themselves. What counts is when a pair was learned, which is "
+            "its *id* in `merges`.",
+            {"min(candidates, key=lambda pair: merges[pair])": "min(candidates)"},
+        ),
+        Mistake(
+            "characters",
+            "You start from characters. Start from the UTF-8 bytes: \u00e9 is two of them.",
+            {'list(text.encode("utf-8"))': "[ord(c) for c in text]"},
+        ),
+        Mistake(
+            "no_merges",
+            "These are the bytes of the text: no merge was applied.",
+            {"if not candidates": "if True"},
+        ),
+    ],
+)
+def encode(text, merges):
+    """Text to token ids, with merges {(left id, right id): new id} in the order of learning."""
+    ids = list(text.encode("utf-8"))
+    while True:
+        candidates = [pair for pair in zip(ids, ids[1:]) if pair in merges]
+        if not candidates:
+            return ids
+        pair = min(candidates, key=lambda pair: merges[pair])  #| which pair is merged next?
+        ids = merge(ids, pair, merges[pair])  #| apply it
+
+
+@define(
+    level=1,
+    minutes=5,
+    task="""Turn token ids back into text. `vocab` maps an id to its bytes. Bytes that are no
+    whole character (yet) must show as \ufffd and never raise.""",
+    hints=[
+        "A character can be spread over several tokens. What must be joined first?",
+        'Join the bytes with `b"".join(...)`, then decode once, with `errors="replace"`.',
+    ],
+    insight="This is why a chatbot that streams its answer sometimes shows \ufffd for an instant.",
+    probes=lambda: [
+        ([0, 1, 0], {0: b"a", 1: b" b"}),
+        ([2, 3, 1], {1: b"!", 2: b"\xe4\xbd", 3: b"\xa0"}),
+        ([0, 2], {0: b"ok ", 2: b"\xe4\xbd"}),
+        ([], {0: b"a"}),
+        ([5, 6], {5: b"caf", 6: "\u00e9".encode()}),
+    ],
+    mistakes=[
+        Mistake(
+            "per_token",
+            "You decode every token on its own. A character can be spread over two tokens: join "
+            "the *bytes* first, then decode once.",
+            {
+                'b"".join(vocab[i] for i in ids).decode("utf-8", errors="replace")': (
+                    '"".join(vocab[i].decode("utf-8", errors="replace") for i in ids)'
+                )
+            },
+        ),
+        Mistake(
+            "strict",
+            "Half a character raises an exception. What a model has written so far may end in the "
+            'middle of one: decode with `errors="replace"`.',
+            {', errors="replace"': ""},
+        ),
+        Mistake(
+            "ignore",
+            'Broken bytes vanish without a trace. With `errors="replace"` one can see them.',
+            {"replace": "ignore"},
+        ),
+        Mistake(
+            "latin1",
+            "You turn every byte into a character of its own. In UTF-8 a character takes one to "
+            "four bytes.",
+            {"utf-8": "latin-1"},
+        ),
+        Mistake(
+            "spaces",
+            "You put spaces between the tokens. The spaces of the text are inside the tokens.",
+            {'b"".join': 'b" ".join'},
+        ),
+        Mistake(
+            "bytes",
+            "You return bytes. Decode them into a string.",
+            {'.decode("utf-8", errors="replace")': ""},
+        ),
+    ],
+)
+def decode(ids, vocab):
+    """Token ids to text; vocab is {id: bytes}. Never raises on broken UTF-8."""
+    return b"".join(vocab[i] for i in ids).decode("utf-8", errors="replace")  #| bytes, then text
+
+
+@prediction(
+    "How many bytes is the text `Caf\u00e9 \u4f60\u597d!` in UTF-8?",
+    why="ASCII characters take one byte each, \u00e9 takes two, and a Chinese character three: 5 "
+    "ASCII characters, 2 and twice 3. A tokenizer that starts from bytes starts from these.",
+    tolerance=0.0,
+)
+def bytes_of_a_text():
+    return len("Caf\u00e9 \u4f60\u597d!".encode())
+
+
+@prediction(
+    "A text is the letter a, nine times. You merge (a, a) into A, and then (A, A) into B. How many "
+    "tokens are left?",
+    why="Nine letters become A A A A a, and then B B a. Merges go from left to right, and what is "
+    "left over at the end stays as it is.",
+    tolerance=0.0,
+)
+def tokens_after_two_merges():
+    ids = merge(list(b"a" * 9), (97, 97), 256)
+    return len(merge(ids, (256, 256), 257))
+
+
+question(
+    "tokenizer.unknown_text",
+    "A byte-level tokenizer was trained on English only. What happens to a Chinese sentence?",
+    ("Each character becomes an \"unknown\" token.", False,
+     "There is no such token: every text is a sequence of bytes, and all 256 bytes are tokens."),
+    ("It is encoded without loss, into many tokens.", True,
+     "Every byte has a token, so nothing is lost. But no merges fit, so each character costs up to "
+     "three tokens: correct, expensive, and a shorter context in effect."),
+    ("Encoding raises an error.", False,
+     "It never does: that is the point of starting from bytes."),
+    ("It is translated into English tokens.", False,
+     "A tokenizer knows nothing of meaning. It joins bytes."),
+)  # fmt: skip
+
+question(
+    "tokenizer.order_of_merges",
+    "Two people have learned the same set of merges, in different orders. Both encode the same "
+    "text. What follows?",
+    ("They get the same ids: the set of merges is the same.", False,
+     "The order decides which of two overlapping merges comes first, and the ids themselves are "
+     "numbered in that order."),
+    ("They get the same pieces, with other numbers.", False,
+     "Not in general: in abc, (a, b) learned first gives ab c, and (b, c) learned first gives a "
+     "bc."),
+    ("One of them cannot decode the text.", False,
+     "Each of them can decode what they encoded themselves."),
+    ("They may get different pieces and different ids.", True,
+     "Encoding applies the merge learned first. Where merges overlap, another order gives other "
+     "pieces. A tokenizer is its merges *in their order*."),
+)  # fmt: skip
+
+question(
+    "tokenizer.vocabulary_size",
+    "A tokenizer has the 256 bytes, 5,000 merges and one special token. How many rows does the "
+    "model's embedding table need?",
+    ("5,001", False, "The single bytes are tokens, too: they are needed for rare words."),
+    ("5,256", False, "The special token needs a row of its own."),
+    ("5,257", True, "256 bytes, one token per merge, and the special token."),
+    ("10,256", False, "A merge joins two tokens into *one* new token; both old ones stay."),
+    truth=lambda: 256 + len({(0, k): 256 + k for k in range(5000)}) + len(["<end>"]),
+)  # fmt: skip

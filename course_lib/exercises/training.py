@@ -1,0 +1,582 @@
+"""Exercises of chapter 5: the loss, AdamW, the schedule, clipping, accumulation, initialisation."""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from course_lib.grading import Mistake, define, parsons, prediction, question, wave, whole
+
+
+@define(
+    level=1,
+    minutes=5,
+    task="""Score every next-token prediction of a batch. `idx` (B, T) are the tokens themselves,
+    not yet shifted: `logits[:, t]` is the guess at the token at t + 1. Return the mean, in
+    nats.""",
+    hints=[
+        "The last logits predict a token that is not there, and nothing predicts the first token.",
+        "`F.cross_entropy` wants (N, V) and (N,): merge batch and time, and keep V last.",
+    ],
+    insight="A model that knows nothing scores ln V. Anything else at step 0 is a bug.",
+    probes=lambda: [
+        (wave(2, 4, 5, scale=2), whole(2, 4, below=5)),
+        (wave(1, 3, 4, phase=1, scale=3), whole(1, 3, below=4, phase=1)),
+        (wave(3, 2, 3, phase=2), whole(3, 2, below=3, phase=4)),
+    ],
+    mistakes=[
+        Mistake(
+            "no_shift",
+            "The logits at t are compared with the token at t, which the model has already read. "
+            "Compare them with the one at t + 1.",
+            {"logits[:, :-1]": "logits", "idx[:, 1:]": "idx"},
+        ),
+        Mistake(
+            "wrong_way",
+            "You shifted the wrong way: the logits at t are compared with the token at t - 1.",
+            {"logits[:, :-1]": "logits[:, 1:]", "idx[:, 1:]": "idx[:, :-1]"},
+        ),
+        Mistake(
+            "bad_flatten",
+            "Vocabulary and time got mixed when you flattened. The vocabulary must stay the last "
+            "axis: `reshape(-1, V)`, without a transpose before it.",
+            {"logits[:, :-1].reshape": "logits[:, :-1].transpose(1, 2).reshape"},
+        ),
+        Mistake(
+            "sum",
+            "You add the surprises up, so the loss grows with the batch. Take the mean.",
+            {"(guesses, targets)": '(guesses, targets, reduction="sum")'},
+        ),
+        Mistake(
+            "softmax_first",
+            "`F.cross_entropy` takes raw logits and does the softmax itself. You gave it "
+            "probabilities.",
+            {"logits[:, :-1].reshape(-1, V)": "logits[:, :-1].softmax(-1).reshape(-1, V)"},
+        ),
+        Mistake(
+            "last_only",
+            "Only the last prediction is scored. All T - 1 of them are there to learn from.",
+            {
+                "logits[:, :-1].reshape(-1, V)": "logits[:, -2]",
+                "idx[:, 1:].reshape(-1)": "idx[:, -1]",
+            },
+        ),
+        Mistake(
+            "drops_first_pair",
+            "You drop the wrong end: both lost their *last* entry, so nothing is shifted.",
+            {"idx[:, 1:]": "idx[:, :-1]"},
+        ),
+    ],
+)
+def my_lm_loss(logits, idx):
+    """Mean surprise at every next token: logits (B, T, V), idx (B, T), not shifted -> ()."""
+    V = logits.size(-1)
+    guesses = logits[:, :-1].reshape(-1, V)  #| all that predict a token we have, (N, V)
+    targets = idx[:, 1:].reshape(-1)  #| the tokens they should predict, (N,)
+    return F.cross_entropy(guesses, targets)  #| one number
+
+
+@define(
+    level=2,
+    minutes=15,
+    task="""Do one step of AdamW for one parameter `p` with gradient `g`: update the running means
+    `m` (of the gradient) and `v` (of its square), correct both for their start at zero (`t`
+    counts from 1), and take a step with *decoupled* weight decay. Return the new p, m and v.""",
+    hints=[
+        "Four lines: two running means, two corrections, one step.",
+        "A running mean: m = b1 * m + (1 - b1) * g. After t steps it lacks a factor 1 - b1**t.",
+        "Decoupled means: lr * wd * p is subtracted on its own and never enters m or v.",
+    ],
+    insight="In the first step every weight moves by almost exactly lr, whatever the size of its "
+    "gradient: Adam does not care about the scale.",
+    probes=lambda: [
+        (
+            wave(3, 2),
+            wave(3, 2, phase=1),
+            torch.zeros(3, 2),
+            torch.zeros(3, 2),
+            1,
+            0.1,
+            0.9,
+            0.99,
+            1e-8,
+            0.1,
+        ),
+        (
+            wave(4, phase=2),
+            wave(4, phase=3),
+            wave(4, phase=4, scale=0.2),
+            wave(4, phase=5, scale=0.3) ** 2,
+            5,
+            0.05,
+            0.8,
+            0.95,
+            0.2,
+            0.5,
+        ),
+        (
+            wave(2, phase=6),
+            wave(2, phase=7),
+            wave(2, phase=8),
+            wave(2, phase=9) ** 2,
+            3,
+            0.2,
+            0.7,
+            0.9,
+            0.05,
+            0.0,
+        ),
+    ],
+    mistakes=[
+        Mistake(
+            "no_correction",
+            "m and v start at zero, so the first means are far too small. Divide by 1 - b1**t and "
+            "1 - b2**t.",
+            {"m / (1 - b1**t), v / (1 - b2**t)": "m, v"},
+        ),
+        Mistake(
+            "correction_without_t",
+            "The correction fades with time: its power is t.",
+            {"b1**t": "b1", "b2**t": "b2"},
+        ),
+        Mistake(
+            "l2",
+            "You put the weight decay into the gradient. That is Adam with L2, and the adaptive "
+            "step then divides it away. AdamW shrinks the weight directly.",
+            {
+                "    m = b1 * m": "    g = g + wd * p\n    m = b1 * m",
+                " - lr * wd * p": "",
+            },
+        ),
+        Mistake(
+            "decay_without_lr",
+            "The decay is not multiplied by lr.",
+            {"lr * wd * p": "wd * p"},
+        ),
+        Mistake("no_decay", "There is no weight decay.", {" - lr * wd * p": ""}),
+        Mistake(
+            "grows",
+            "The decay has the wrong sign: the weights grow.",
+            {" - lr * wd": " + lr * wd"},
+        ),
+        Mistake(
+            "eps_inside",
+            "`eps` stands outside the root here: sqrt(v_hat) + eps.",
+            {"(torch.sqrt(v_hat) + eps)": "torch.sqrt(v_hat + eps)"},
+        ),
+        Mistake(
+            "no_root",
+            "You divide by v_hat. With its square root the step is about lr, whatever the size of "
+            "the gradient.",
+            {"torch.sqrt(v_hat)": "v_hat"},
+        ),
+        Mistake("uphill", "You walk *up* the gradient.", {"p - lr * m_hat": "p + lr * m_hat"}),
+        Mistake(
+            "not_squared",
+            "v is the running mean of the *squared* gradient.",
+            {"(1 - b2) * g * g": "(1 - b2) * g"},
+        ),
+        Mistake(
+            "betas_swapped",
+            "b1 belongs to m, and b2 to v.",
+            {
+                "b1 * m + (1 - b1) * g": "b2 * m + (1 - b2) * g",
+                "b2 * v + (1 - b2) * g * g": "b1 * v + (1 - b1) * g * g",
+            },
+        ),
+        Mistake(
+            "corrected_means_kept",
+            "You return the corrected means. The next step needs m and v as they are.",
+            {"return p, m, v": "return p, m_hat, v_hat"},
+        ),
+    ],
+)
+def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
+    """One step of AdamW: parameter, gradient and running means in; new p, m and v out."""
+    m = b1 * m + (1 - b1) * g  #| running mean of the gradient
+    v = b2 * v + (1 - b2) * g * g  #| running mean of its square
+    m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)  #| corrected for the start at zero
+    p = p - lr * m_hat / (torch.sqrt(v_hat) + eps) - lr * wd * p  #| step, and decoupled decay
+    return p, m, v
+
+
+@define(
+    level=1,
+    minutes=10,
+    meta=False,
+    task="""Write the schedule of the learning rate from memory: linear warm-up to `max_lr` in
+    `warmup` steps (never 0, not even at step 0), then half a cosine down to `min_lr` at step
+    `total`, and `min_lr` ever after.""",
+    hints=[
+        "Three phases, and the cosine needs a number that goes from 0 to 1 between warmup and "
+        "total.",
+        "cos goes from 1 to -1 while its argument goes from 0 to pi. 0.5 * (1 + cos) goes 1 to 0.",
+    ],
+    insight="Plot a schedule before you train with it: a wrong one costs hours and never crashes.",
+    probes=lambda: [
+        (0, 10, 110, 1.0, 0.1),
+        (4, 10, 110, 0.5, 0.1),
+        (9, 10, 110, 1.0, 0.1),
+        (10, 10, 110, 1.0, 0.1),
+        (35, 10, 110, 1.0, 0.1),
+        (60, 10, 110, 3e-3, 3e-4),
+        (109, 10, 110, 1.0, 0.1),
+        (110, 10, 110, 1.0, 0.1),
+        (150, 10, 110, 1.0, 0.1),
+        (0, 0, 5, 2.0, 0.5),
+    ],
+    mistakes=[
+        Mistake(
+            "zero_first",
+            "At step 0 the learning rate is 0, so the first batch is wasted: (step + 1) / warmup.",
+            {"(step + 1) / warmup": "step / warmup"},
+        ),
+        Mistake(
+            "no_end",
+            "After `total` steps the cosine climbs again. Stay at `min_lr`.",
+            {"    if step >= total:\n        return min_lr\n": ""},
+        ),
+        Mistake(
+            "zero_end",
+            "After `total` steps you return 0. It stays at `min_lr`.",
+            {"        return min_lr\n": "        return 0.0\n"},
+        ),
+        Mistake(
+            "progress_from_zero",
+            "Progress must be 0 where the warm-up ends, or the schedule jumps there: "
+            "(step - warmup) / (total - warmup).",
+            {"(step - warmup) / (total - warmup)": "step / total"},
+            {"(step - warmup) / (total - warmup)": "(step - warmup) / total"},
+        ),
+        Mistake(
+            "min_added",
+            "You add `min_lr` on top, so the peak is max_lr + min_lr. Only the difference between "
+            "the two swings.",
+            {"(max_lr - min_lr)": "max_lr"},
+        ),
+        Mistake(
+            "min_ignored",
+            "The cosine goes down to 0 and not to `min_lr`.",
+            {"min_lr + 0.5 * (max_lr - min_lr)": "0.5 * max_lr"},
+        ),
+        Mistake(
+            "half_swing",
+            "The cosine of 0 to pi/2 alone is not half a wave: it starts flat and ends steep. Use "
+            "0.5 * (1 + cos(pi * progress)).",
+            {
+                "0.5 * (max_lr - min_lr) * "
+                "(1 + math.cos(math.pi * "
+                "progress))": "(max_lr - min_lr) * math.cos(math.pi / 2 * progress)"
+            },
+        ),
+        Mistake(
+            "upside_down",
+            "The schedule goes up: the cosine has the wrong sign.",
+            {"(1 + math.cos": "(1 - math.cos"},
+        ),
+        Mistake(
+            "linear",
+            "It falls in a straight line. A cosine leaves the top slowly and arrives slowly.",
+            {
+                "0.5 * (max_lr - min_lr) * (1 + "
+                "math.cos(math.pi * progress))": "(max_lr - min_lr) * (1 - progress)"
+            },
+        ),
+        Mistake(
+            "no_warmup",
+            "There is no warm-up: the early steps already have the full learning rate.",
+            {"max_lr * (step + 1) / warmup": "max_lr"},
+        ),
+    ],
+)
+def my_lr_at(step, warmup, total, max_lr, min_lr):
+    """Learning rate of a step counted from 0: linear warm-up, half a cosine, then min_lr."""
+    if step < warmup:
+        return max_lr * (step + 1) / warmup  #| linear warm-up, never 0
+    if step >= total:
+        return min_lr
+    progress = (step - warmup) / (total - warmup)  #| 0 after the warm-up, 1 at total
+    return min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * progress))  #| the cosine
+
+
+@define(
+    level=2,
+    minutes=5,
+    task="""Clip a list of gradients: if their joint norm (all numbers of all tensors as one long
+    vector) exceeds `max_norm`, scale all of them by one factor so that it becomes `max_norm`.
+    Return a new list; small gradients stay as they are.""",
+    hints=[
+        "Imagine all gradients glued together into one long vector. What is its length?",
+        "The root of the sum of all squares. Then scale = max_norm / total, but never above 1.",
+    ],
+    insight="Clipping keeps the direction and limits the length of a step: a seat belt, not a "
+    "brake.",
+    probes=lambda: [
+        ([wave(2, 3, scale=3), wave(4, phase=1, scale=2)], 1.0),
+        ([wave(2, phase=2, scale=0.1), wave(2, 2, phase=3, scale=0.1)], 1.0),
+        ([wave(3, phase=4, scale=5), wave(2, phase=5, scale=0.5), wave(1, phase=6)], 2.0),
+    ],
+    mistakes=[
+        Mistake(
+            "per_tensor",
+            "You clip every tensor on its own, which changes the *direction* of the step. One norm "
+            "over all of them gives one factor.",
+            {"[g * scale for g in grads]": "[g * min(1.0, max_norm / g.norm()) for g in grads]"},
+        ),
+        Mistake(
+            "by_value",
+            "You clip single numbers, which changes the direction. Scale everything by one factor.",
+            {"[g * scale for g in grads]": "[g.clamp(-max_norm, max_norm) for g in grads]"},
+        ),
+        Mistake(
+            "sum_of_norms",
+            "Norms do not add. Add the *squares* and take one root at the end.",
+            {"torch.sqrt(sum(g.pow(2).sum() for g in grads))": "sum(g.norm() for g in grads)"},
+        ),
+        Mistake(
+            "always",
+            "Gradients that are small enough must stay as they are; you blow them up.",
+            {"min(1.0, max_norm / total)": "max_norm / total"},
+        ),
+        Mistake(
+            "no_root",
+            "This is the *squared* norm: take the root.",
+            {
+                "torch.sqrt(sum(g.pow(2).sum() for g in "
+                "grads))": "sum(g.pow(2).sum() for g in grads)"
+            },
+        ),
+        Mistake(
+            "largest",
+            "You take the largest norm of a single tensor. All of them count together.",
+            {"torch.sqrt(sum(g.pow(2).sum() for g in grads))": "max(g.norm() for g in grads)"},
+        ),
+        Mistake(
+            "unit",
+            "Too long gradients get length 1 and not `max_norm`.",
+            {"max_norm / total": "1.0 / total"},
+        ),
+        Mistake(
+            "upside_down",
+            "The factor is upside down: max_norm / total.",
+            {"max_norm / total": "total / max_norm"},
+        ),
+    ],
+)
+def my_clip_gradients(grads, max_norm):
+    """Scale a list of tensors together so that their joint norm is at most max_norm."""
+    total = torch.sqrt(sum(g.pow(2).sum() for g in grads))  #| norm of all gradients together
+    scale = min(1.0, max_norm / total)  #| 1 where they are small enough
+    return [g * scale for g in grads]
+
+
+@define(
+    level=2,
+    minutes=5,
+    task="""Get the gradient of one big batch from equally large micro-batches: `g` is the
+    gradient of the *mean* squared error on one of them. Combine them so that the result is the
+    gradient of the mean over all examples.""",
+    hints=[
+        "The mean of all examples is the mean of the means of equally large groups.",
+        "How many groups are there? `len(xs)`.",
+    ],
+    insight="A batch of 512 on a small GPU: the same gradient to the last digits, more time, no "
+    "more memory.",
+    probes=lambda: [
+        (
+            wave(2, 1),
+            [wave(4, 2, phase=i) for i in range(3)],
+            [wave(4, 1, phase=i + 5) for i in range(3)],
+        ),
+        (
+            wave(3, 1, phase=1),
+            [wave(2, 3, phase=i) for i in range(4)],
+            [wave(2, 1, phase=i + 7) for i in range(4)],
+        ),
+    ],
+    mistakes=[
+        Mistake(
+            "sum",
+            "You add the gradients up. Divide by their number, or the step grows with it.",
+            {"total + g / len(xs)": "total + g"},
+        ),
+        Mistake(
+            "last_only",
+            "Only the last micro-batch is left: add to `total` and do not replace it.",
+            {"total + g / len(xs)": "g / len(xs)"},
+            {"total + g / len(xs)": "g"},
+        ),
+        Mistake(
+            "moving_target",
+            "You change w inside the loop. All micro-batches must be measured at the *same* "
+            "weights.",
+            {"total = total + g / len(xs)": "total = total + g / len(xs)\n        w = w - 0.1 * g"},
+        ),
+        Mistake(
+            "wrong_count",
+            "You divide by the number of examples in a micro-batch, which the mean inside g has "
+            "done already. Divide by the number of micro-batches.",
+            {"len(xs)": "len(x)"},
+        ),
+        Mistake(
+            "both_counts",
+            "You divide by the number of all examples. The mean inside g has divided by the size "
+            "of a micro-batch already.",
+            {"len(xs)": "(len(xs) * len(x))"},
+        ),
+        Mistake(
+            "running_average",
+            "A running average weights the last micro-batch most. All count alike.",
+            {"total + g / len(xs)": "(total + g) / 2"},
+        ),
+    ],
+)
+def accumulated_gradient(w, xs, ys):
+    """Gradient of the mean squared error over all micro-batches: w (d, 1) -> (d, 1)."""
+    total = torch.zeros_like(w)
+    for x, y in zip(xs, ys):
+        g = 2 * x.T @ (x @ w - y) / len(x)  # of the mean over this micro-batch
+        total = total + g / len(xs)  #| in the end: as from one big batch
+    return total
+
+
+@define(
+    level=1,
+    minutes=5,
+    meta=False,
+    task="""GPT-2 starts its matrices with standard deviation 0.02, and those that write to the
+    residual stream with less. Each of `n_layer` blocks writes twice. Return the standard
+    deviation that keeps the size of the stream independent of depth.""",
+    hints=[
+        "n independent terms of variance s^2 add up to a variance of n s^2.",
+        "How many writers are there, and what must each one's *standard deviation* be divided by?",
+    ],
+    insight="The stream has the same size at layer 1 and at layer 48, so the same learning rate "
+    "works.",
+    probes=lambda: [(1,), (12,), (48,)],
+    mistakes=[
+        Mistake(
+            "one_per_block",
+            "Each block writes *twice*, attention and MLP: there are 2 * n_layer terms.",
+            {"2 * n_layer": "n_layer"},
+        ),
+        Mistake(
+            "no_root",
+            "Variances add, standard deviations do not: divide by the *root* of the number of "
+            "terms.",
+            {"math.sqrt(2 * n_layer)": "(2 * n_layer)"},
+        ),
+        Mistake(
+            "multiplied",
+            "The weights grow with depth. They must shrink.",
+            {"0.02 / math": "0.02 * math"},
+        ),
+        Mistake(
+            "constant",
+            "With 0.02 at every depth the stream grows with the root of the depth.",
+            {" / math.sqrt(2 * n_layer)": ""},
+        ),
+        Mistake(
+            "two_outside",
+            "The 2 belongs under the root, with n_layer.",
+            {"math.sqrt(2 * n_layer)": "(2 * math.sqrt(n_layer))"},
+        ),
+    ],
+)
+def residual_init_std(n_layer):
+    """Standard deviation at the start for matrices that write to the residual stream."""
+    return 0.02 / math.sqrt(2 * n_layer)  #| less, the more writers there are
+
+
+@prediction(
+    "A single weight has gradient 0.001 in the first step of Adam (lr = 0.01, eps = 1e-8, no "
+    "weight decay). By how much does it move?",
+    why="m_hat is the gradient, and the root of v_hat is its absolute value: their ratio is 1 "
+    "whatever the gradient. The first step of Adam moves every weight by the learning rate.",
+    tolerance=0.02,
+)
+def first_step_of_adam():
+    p, zero = torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    p, _, _ = adamw_step(p, torch.full_like(p, 0.001), zero, zero, 1, 0.01, 0.9, 0.999, 1e-8, 0.0)
+    return round(abs(p.item()), 5)
+
+
+@prediction(
+    "The learning rate warms up for 100 steps to 0.001 and falls by half a cosine to 0.0001 at "
+    "step 1,100. What is it at step 600?",
+    why="Step 600 is halfway, where the cosine is 0: the mean of both ends. Before the middle it "
+    "is above the straight line, behind it below.",
+    tolerance=0.03,
+)
+def halfway_down_the_cosine():
+    return round(my_lr_at(600, 100, 1100, 1e-3, 1e-4), 6)
+
+
+question(
+    "training.zero_grad",
+    "You forget `optimizer.zero_grad()` in the training loop. What happens?",
+    ("Nothing: `backward` overwrites the old gradients.", False,
+     "`backward` *adds* to `.grad`. That is what makes gradient accumulation possible."),
+    ("An error in the second step.", False,
+     "No error, and that is the trouble."),
+    ("Each step uses the sum of all gradients so far.", True,
+     "Gradients pile up in `.grad`, so every step is dominated by where the weights were long ago. "
+     "The loss falls at first, which hides the bug."),
+    ("The model does not learn at all.", False,
+     "It learns, badly: the first steps are nearly right."),
+)  # fmt: skip
+
+question(
+    "training.resume",
+    "You resume a run from a checkpoint that holds the weights only. What differs from the run "
+    "that was never interrupted?",
+    ("Adam's means start again at zero, the schedule and the order of the data, too.", True,
+     "A run's state is the weights, the optimiser's m, v and t, the position in the schedule "
+     "and in the data, and the random state. With all of them the resumed run is the same to "
+     "the last bit."),
+    ("Nothing: the weights are the model.", False,
+     "The *model* is the same, but training continues from other things, too."),
+    ("Only the order of the batches.", False,
+     "That, too, but Adam without its means takes very different steps at first."),
+    ("The loss starts again at ln V.", False,
+     "The weights were saved, so the loss continues about where it was."),
+)  # fmt: skip
+
+question(
+    "training.batch_of_pieces",
+    "Eight micro-batches of 16 rows, with `loss = mean over the rows` in each and `backward` on "
+    "each. By what must each loss be divided for the gradient of the batch of 128?",
+    ("128", False, "The mean over 16 rows has divided by 16 already."),
+    ("16", False, "That division is in the mean. What is missing is the number of micro-batches."),
+    ("1", False, "Then the gradient is eight times too large."),
+    ("8", True, "The mean of eight means of equal size is the mean over all 128 rows."),
+    truth=lambda: 128 // 16,
+)  # fmt: skip
+
+parsons(
+    "training.step",
+    "These lines are the body of a training loop. Put them in order.",
+    lines=[
+        "x, y = next(batches)",
+        "logits = model(x)",
+        "loss = lm_loss(logits, y)",
+        "optimizer.zero_grad()",
+        "loss.backward()",
+        "clip_gradients(model.parameters(), max_norm=1.0)",
+        "optimizer.step()",
+    ],
+    rules=[
+        (lambda at: at[0] < at[1], "The model needs `x` before it can compute `logits`."),
+        (lambda at: at[1] < at[2], "The loss is computed from the logits, so they come first."),
+        (lambda at: at[2] < at[4], "`loss.backward()` needs a loss."),
+        (lambda at: at[4] < at[6],
+         "The step uses the gradients, which `backward` makes. Before it there are none, or old "
+         "ones."),
+        (lambda at: at[3] < at[4] or at[3] > at[6],
+         "Between `backward` and `step`, `zero_grad` throws away the gradients that were just "
+         "made."),
+        (lambda at: at[4] < at[5] < at[6],
+         "Clipping changes gradients: they must exist, and the step must not have used them yet."),
+    ],
+    shuffled=(4, 1, 6, 0, 3, 5, 2),
+)  # fmt: skip

@@ -1,0 +1,249 @@
+"""Chapter 7: pretrained weights. The published GPT-2 in our own model, and our model for others.
+
+This module adds the way in and the way out. `load_pretrained` reads a Hugging Face folder of
+GPT-2's shape (`config.json` and `model.safetensors`) into our `GPT`: it translates the names, turns
+the linear layers round, and accounts for every tensor. `save_pretrained` writes such a folder, with
+the tokenizer's files, so that other libraries can open a model that was trained here.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from course_lib.tokenizer import Tokenizer, write_atomically
+from course_lib.transformer import GPT, GPTConfig
+
+__all__ = [
+    "FIXED",
+    "RENAMED",
+    "SHAPE",
+    "check_names",
+    "check_shapes",
+    "check_tied",
+    "config_from_hf",
+    "config_to_hf",
+    "is_turned",
+    "load_pretrained",
+    "open_weights",
+    "our_name",
+    "read_config",
+    "save_pretrained",
+    "their_name",
+    "tokenizer_to_hf",
+]
+
+# Parts of a name in the published file, and what they are called in our GPT.
+RENAMED = (("h", "blocks"), ("c_attn", "qkv"), ("c_fc", "fc"), ("c_proj", "proj"))
+
+
+def our_name(name: str) -> str | None:
+    """The name in our GPT of a tensor of the published file; None for a stored mask.
+
+    Old files hold the causal mask of every layer as `attn.bias` and `attn.masked_bias`.
+    """
+    if name.endswith((".attn.bias", ".attn.masked_bias")):
+        return None
+    if name == "lm_head.weight":
+        return "head.weight"
+    table = dict(RENAMED)
+    return ".".join(table.get(part, part) for part in name.removeprefix("transformer.").split("."))
+
+
+def their_name(name: str) -> str:
+    """The name in a Hugging Face file of a parameter of our GPT: the way back of `our_name`."""
+    if name == "head.weight":
+        return "lm_head.weight"
+    table = {ours: theirs for theirs, ours in RENAMED}
+    parts = [table.get(part, part) for part in name.split(".")]
+    return ".".join(["transformer", *parts])
+
+
+def is_turned(name: str) -> bool:
+    """Is this parameter of ours stored the other way round, (in, out), in the published file?
+
+    GPT-2's linear layers compute x @ W, and `nn.Linear` computes x @ W.T. Embeddings are looked
+    up and not multiplied with, so they are the same in both.
+    """
+    return name.endswith(("qkv.weight", "proj.weight", "fc.weight"))
+
+
+# What our GPT calls a number of the shape, and what `config.json` calls it.
+SHAPE = {
+    "vocab_size": "vocab_size",
+    "context_length": "n_positions",
+    "n_layer": "n_layer",
+    "n_head": "n_head",
+    "n_embd": "n_embd",
+}
+
+# What our GPT has built in: each entry of `config.json`, if it is there, must be one of these.
+FIXED = {
+    "model_type": ("gpt2",),
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # both are the tanh form
+    "layer_norm_epsilon": (1e-5,),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "add_cross_attention": (False,),
+}
+
+
+def read_config(path: Path) -> dict:
+    """Read `config.json`; ValueError where there is none or it is no JSON object."""
+    if not path.is_file():
+        raise ValueError(f"There is no {path.name} in {path.parent}: give a folder that holds one.")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged or not JSON ({error}): fetch it again.") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is JSON, but no configuration: it must be an object with names.")
+    return found
+
+
+def config_from_hf(found: dict) -> GPTConfig:
+    """Our configuration from the entries of `config.json`; ValueError if the model is not ours."""
+    for key, allowed in FIXED.items():
+        if found.get(key, allowed[0]) not in allowed:
+            raise ValueError(
+                f"config.json has {key} = {found[key]!r}: our GPT needs {allowed[0]!r}."
+            )
+    if missing := [theirs for theirs in SHAPE.values() if theirs not in found]:
+        raise ValueError(f"config.json lacks {', '.join(missing)}: it is no GPT-2's.")
+    shape = {ours: found[theirs] for ours, theirs in SHAPE.items()}
+    config = GPTConfig(**shape, tied=found.get("tie_word_embeddings", True))
+    if found.get("n_inner") not in (None, 4 * config.n_embd):
+        raise ValueError(
+            f"config.json has n_inner = {found['n_inner']}: our MLP is 4 * n_embd wide."
+        )
+    return config
+
+
+def config_to_hf(config: GPTConfig) -> dict:
+    """The entries of `config.json` that describe this configuration."""
+    fixed = {key: allowed[0] for key, allowed in FIXED.items()}
+    shape = {theirs: getattr(config, ours) for ours, theirs in SHAPE.items()}
+    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout)
+    tied = {"tie_word_embeddings": config.tied, "architectures": ["GPT2LMHeadModel"]}
+    return fixed | shape | dropout | tied
+
+
+def open_weights(path: Path):
+    """Open a safetensors file for reading tensor by tensor; ValueError where that is not one."""
+    if not path.is_file():
+        raise ValueError(
+            f"There is no {path.name} in {path.parent}: this course reads safetensors only, "
+            "since a pickle (pytorch_model.bin) can run any program when it is opened."
+        )
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no whole safetensors file ({error}): it is cut off, damaged or of another "
+            "format, so fetch it again."
+        ) from None
+
+
+def check_names(path: Path, found: dict[str, str], wanted: set[str]) -> None:
+    """Raise one ValueError that names what is missing and what is left over, if anything is.
+
+    `found` maps our names to those in the file; `wanted` are the parameters of our model.
+    """
+    missing = sorted(their_name(name) for name in wanted - found.keys())
+    extra = sorted(found[name] for name in found.keys() - wanted)
+    said = [
+        f"{verb} {', '.join(names[:5])}{f' and {len(names) - 5} more' if names[5:] else ''}"
+        for verb, names in zip(("it lacks", "our model has no place for"), (missing, extra))
+        if names
+    ]
+    if said:
+        raise ValueError(f"{path} does not fit its config.json: {'; '.join(said)}.")
+
+
+def check_shapes(path: Path, file, found: dict[str, str], wanted: dict[str, Tensor]) -> None:
+    """Raise one ValueError that names every tensor of the wrong shape, before any is copied."""
+    wrong = []
+    for name, parameter in wanted.items():
+        there = tuple(file.get_slice(found[name]).get_shape())
+        here = tuple(parameter.shape)[:: -1 if is_turned(name) else 1]
+        if there != here:
+            wrong.append(f"{found[name]} is {there} and should be {here}")
+    if wrong:
+        more = f" (and {len(wrong) - 5} more)" if wrong[5:] else ""
+        raise ValueError(f"{path} does not fit its config.json: {'; '.join(wrong[:5])}{more}.")
+
+
+def check_tied(path: Path, file, head: str, embedding: str) -> None:
+    """Raise a ValueError if a file that stores the tied matrix twice stores two matrices."""
+    if not torch.equal(file.get_tensor(head), file.get_tensor(embedding)):
+        raise ValueError(
+            f"{path} has a {head} that differs from {embedding}, but its config.json says that "
+            "they are tied: set tie_word_embeddings to false there."
+        )
+
+
+def load_pretrained(folder: str | Path) -> GPT:
+    """Build our GPT from a Hugging Face folder of GPT-2's shape, float32 and in evaluation mode.
+
+    Reads `config.json` and `model.safetensors`, one tensor at a time, so that memory holds the
+    model and one tensor more. Nothing is copied before every name and every shape is accounted
+    for; whatever is wrong is one ValueError.
+    """
+    folder = Path(folder)
+    model = GPT(config_from_hf(read_config(folder / "config.json")))
+    wanted = dict(model.named_parameters())  # a tied head is not among them
+    path = folder / "model.safetensors"
+    with open_weights(path) as file, torch.no_grad():
+        found = {our_name(name): name for name in file.keys()}
+        found.pop(None, None)  # the masks: attention makes its own
+        copy = found.pop("head.weight", None) if model.config.tied else None
+        check_names(path, found, wanted.keys())
+        check_shapes(path, file, found, wanted)
+        if copy:  # some files hold the tied matrix twice
+            check_tied(path, file, copy, found["wte.weight"])
+        for name, parameter in wanted.items():
+            stored = file.get_tensor(found[name])
+            parameter.copy_(stored.T if is_turned(name) else stored)
+    return model.eval()
+
+
+def tokenizer_to_hf(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the tokenizer as `vocab.json` and `merges.txt`, and its settings beside them."""
+    ids, merges = tokenizer.to_gpt2()
+    end = next(iter(tokenizer.special_tokens), None)  # GPT-2 has one, <|endoftext|>, for all uses
+    settings = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False}
+    settings |= dict.fromkeys(("bos_token", "eos_token", "unk_token"), end)
+    write_atomically(folder / "vocab.json", json.dumps(ids, ensure_ascii=False))
+    write_atomically(folder / "merges.txt", "\n".join(["#version: 0.2", *merges, ""]))
+    write_atomically(folder / "tokenizer_config.json", json.dumps(settings, indent=2))
+
+
+def save_pretrained(model: GPT, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
+    """Write our GPT as a folder that Hugging Face Transformers opens: the way back of loading.
+
+    GPT-2 has a bias everywhere; a model of ours without them gets zeros, which change nothing.
+    """
+    folder = Path(folder)
+    if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"The tokenizer has {tokenizer.vocab_size} tokens and the model "
+            f"{model.config.vocab_size}: give the one that the model was trained with."
+        )
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        stored = parameter.detach().cpu()
+        tensors[their_name(name)] = (stored.T if is_turned(name) else stored).contiguous()
+        if not model.config.bias and name.startswith(("blocks", "ln_f")):
+            width = parameter.size(0)  # a linear layer's outputs, or a layer norm's features
+            tensors[their_name(name.replace("weight", "bias"))] = stored.new_zeros(width)
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = folder / "model.safetensors.tmp"
+    save_file(tensors, scratch, {"format": "pt"})
+    os.replace(scratch, folder / "model.safetensors")  # the file is there whole, or not at all
+    write_atomically(folder / "config.json", json.dumps(config_to_hf(model.config), indent=2))
+    if tokenizer is not None:
+        tokenizer_to_hf(tokenizer, folder)

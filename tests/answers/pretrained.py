@@ -1,0 +1,188 @@
+"""Answers to the exercises of chapter 7."""
+
+import re
+
+import torch
+
+from answers import Answers
+
+answers = Answers("pretrained")
+right, wrong, RIGHT, WRONG = answers.right, answers.wrong, answers.RIGHT, answers.WRONG
+
+_LINEAR = re.compile(r"c_(attn|proj|fc)\.weight$")
+
+
+@right("to_linear")
+def _(weights):
+    out = dict(weights)
+    for name in weights:
+        if _LINEAR.search(name):
+            out[name] = weights[name].transpose(0, 1).contiguous()
+    return out
+
+
+@right("to_linear")
+def _(weights):
+    return {n: w.mT if ".c_" in n and w.ndim == 2 else w for n, w in weights.items()}
+
+
+@wrong("to_linear", "all")
+def _(weights):
+    return {n: w.mT if w.ndim == 2 else w for n, w in weights.items()}
+
+
+@wrong("to_linear", "not_square")
+def _(weights):
+    out = {}
+    for n, w in weights.items():
+        linear = _LINEAR.search(n) and w.shape[0] != w.shape[-1]
+        out[n] = w.permute(1, 0) if linear else w
+    return out
+
+
+@wrong("to_linear", "reshaped")
+def _(weights):
+    return {
+        n: w.reshape(w.shape[1], w.shape[0]) if _LINEAR.search(n) else w for n, w in weights.items()
+    }
+
+
+@right("split_qkv")
+def _(W, b):
+    c = len(b) // 3
+    return [(W[i : i + c], b[i : i + c]) for i in (0, c, 2 * c)]
+
+
+@right("split_qkv")
+def _(W, b):
+    weights, biases = W.view(3, -1, W.shape[1]), b.view(3, -1)
+    return tuple((weights[i], biases[i]) for i in range(3))
+
+
+@wrong("split_qkv", "order")
+def _(W, b):
+    c = len(b) // 3
+    return [(W[i : i + c], b[i : i + c]) for i in (c, 0, 2 * c)]
+
+
+@wrong("split_qkv", "interleaved")
+def _(W, b):
+    return [(W[i::3], b[i::3]) for i in range(3)]
+
+
+@wrong("split_qkv", "whole_bias")
+def _(W, b):
+    c = len(b) // 3
+    return [(W[i : i + c], b) for i in (0, c, 2 * c)]
+
+
+@right("rename")
+def _(name):
+    if re.search(r"\.attn\.(masked_)?bias$", name):
+        return None
+    name = re.sub(r"^h\.", "blocks.", name)
+    parts = {"c_attn": "qkv", "c_fc": "fc", "c_proj": "proj"}
+    return ".".join(parts.get(part, part) for part in name.split("."))
+
+
+@right("rename")
+def _(name):
+    parts = name.split(".")
+    if parts[-2:] in (["attn", "bias"], ["attn", "masked_bias"]):
+        return None
+    if parts[0] == "h":
+        parts[0] = "blocks"
+    if parts[-2].startswith("c_"):
+        parts[-2] = "qkv" if parts[-2] == "c_attn" else parts[-2][2:]
+    return ".".join(parts)
+
+
+@wrong("rename", "keeps_masks")
+def _(name):
+    parts = {"h": "blocks", "c_attn": "qkv", "c_fc": "fc", "c_proj": "proj"}
+    return ".".join(parts.get(part, part) for part in name.split("."))
+
+
+@wrong("rename", "drops_biases")
+def _(name):
+    if name.endswith("bias"):
+        return None
+    parts = {"h": "blocks", "c_attn": "qkv", "c_fc": "fc", "c_proj": "proj"}
+    return ".".join(parts.get(part, part) for part in name.split("."))
+
+
+@wrong("rename", "attn")
+def _(name):
+    if re.search(r"\.attn\.(masked_)?bias$", name):
+        return None
+    return re.sub(r"^h\.", "blocks.", name).replace(".c_", ".")
+
+
+@right("last_logits")
+def _(stream, table):
+    return torch.einsum("bc,vc->bv", stream[:, -1, :], table)
+
+
+@right("last_logits")
+def _(stream, table):
+    return torch.nn.functional.linear(stream, table)[:, -1]
+
+
+@wrong("last_logits", "all_positions")
+def _(stream, table):
+    return torch.nn.functional.linear(stream, table)
+
+
+@wrong("last_logits", "last_row")
+def _(stream, table):
+    return torch.nn.functional.linear(stream, table)[-1]
+
+
+@wrong("last_logits", "probabilities")
+def _(stream, table):
+    return torch.nn.functional.linear(stream[:, -1], table).softmax(1)
+
+
+@right("strided_windows")
+def _(n, size, step):
+    out, done, start = [], 0, 0
+    while done < n:
+        end = min(n, start + size)
+        out.append((start, end, end - done))
+        done, start = end, start + step
+    return out
+
+
+@right("strided_windows")
+def _(n, size, step):
+    starts = [0]
+    while starts[-1] + size < n:
+        starts.append(starts[-1] + step)
+    ends = [min(s + size, n) for s in starts]
+    return [[s, e, e - p] for s, e, p in zip(starts, ends, [0, *ends])]
+
+
+@wrong("strided_windows", "scored_twice")
+def _(n, size, step):
+    out, start = [], 0
+    while True:
+        end = min(n, start + size)
+        out.append((start, end, end - start))
+        if end == n:
+            return out
+        start += step
+
+
+@wrong("strided_windows", "never_stops")
+def _(n, size, step):
+    out, done = [], 0
+    for start in range(0, n, step):
+        end = min(n, start + size)
+        out.append((start, end, end - done))
+        done = end
+    return out
+
+
+@wrong("strided_windows", "no_overlap")
+def _(n, size, step):
+    return [(s, min(s + size, n), min(size, n - s)) for s in range(0, n, size)]

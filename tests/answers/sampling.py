@@ -1,0 +1,367 @@
+"""Answers to the exercises of chapter 6."""
+
+import bisect
+import itertools
+import math
+
+import torch
+from torch.nn import functional as F
+
+from answers import Answers
+
+answers = Answers("sampling")
+right, wrong, RIGHT, WRONG = answers.right, answers.wrong, answers.RIGHT, answers.WRONG
+
+
+@right("with_temperature")
+def _(z, heat):
+    e = ((z - z.amax(-1, keepdim=True)) / heat).exp()
+    return e / e.sum(-1, keepdim=True)
+
+
+@right("with_temperature")
+def _(z, heat):
+    p = z.softmax(-1) ** (1 / heat)
+    return p / p.sum(dim=-1, keepdim=True)
+
+
+@wrong("with_temperature", "multiplied")
+def _(z, heat):
+    return F.softmax(z * heat, dim=-1)
+
+
+@wrong("with_temperature", "after_softmax")
+def _(z, heat):
+    return z.softmax(-1) / heat
+
+
+@wrong("with_temperature", "power")
+def _(z, heat):
+    return z.softmax(-1).pow(1 / heat)
+
+
+@right("top_k")
+def _(z, k):
+    best = z.topk(k)
+    return torch.full_like(z, -math.inf).scatter(-1, best.indices, best.values)
+
+
+@right("top_k")
+def _(z, k):
+    limit = z.sort(dim=-1, descending=True).values[..., k - 1, None]
+    return torch.where(z >= limit, z, -torch.inf)
+
+
+@wrong("top_k", "zero")
+def _(z, k):
+    best = z.topk(k)
+    return torch.zeros_like(z).scatter(-1, best.indices, best.values)
+
+
+@wrong("top_k", "one_too_few")
+def _(z, k):
+    limit = z.sort(dim=-1, descending=True).values[..., k - 1, None]
+    return torch.where(z > limit, z, -torch.inf)
+
+
+@wrong("top_k", "smallest")
+def _(z, k):
+    limit = z.sort(dim=-1).values[..., k - 1, None]
+    return torch.where(z <= limit, z, -torch.inf)
+
+
+@wrong("top_k", "values_only")
+def _(z, k):
+    return z.sort(dim=-1, descending=True).values[..., :k]
+
+
+@right("nucleus")
+def _(probs, p):
+    out, total = torch.zeros_like(probs), 0.0
+    for i in probs.argsort(descending=True).tolist():
+        if total >= p:
+            break
+        out[i] = probs[i]
+        total += float(probs[i])
+    return out / out.sum()
+
+
+@right("nucleus")
+def _(probs, p):
+    values, where = probs.sort(descending=True)
+    before = values.cumsum(0) - values
+    out = torch.zeros_like(probs)
+    out[where] = torch.where(before < p, values, torch.zeros_like(values))
+    return out / out.sum()
+
+
+@wrong("nucleus", "drops_crossing")
+def _(probs, p):
+    values, where = probs.sort(descending=True)
+    keep = values.cumsum(0) <= p
+    out = torch.zeros_like(probs)
+    out[where] = values * keep
+    return out / out.sum()
+
+
+@wrong("nucleus", "not_normalised")
+def _(probs, p):
+    out, total = torch.zeros_like(probs), 0.0
+    for i in probs.argsort(descending=True).tolist():
+        if total >= p:
+            break
+        out[i] = probs[i]
+        total += float(probs[i])
+    return out
+
+
+@wrong("nucleus", "not_put_back")
+def _(probs, p):
+    values = probs.sort(descending=True).values
+    values = torch.where(values.cumsum(0) - values < p, values, 0.0)
+    return values / values.sum()
+
+
+@wrong("nucleus", "ascending")
+def _(probs, p):
+    out, total = torch.zeros_like(probs), 0.0
+    for i in probs.argsort().tolist():
+        if total >= p:
+            break
+        out[i] = probs[i]
+        total += float(probs[i])
+    return out / out.sum()
+
+
+@right("sample")
+def _(probs, u):
+    for i, end in enumerate(itertools.accumulate(probs.tolist())):
+        if u < end:
+            return i
+
+
+@right("sample")
+def _(probs, u):
+    return torch.searchsorted(probs.cumsum(-1), u)
+
+
+@right("sample")
+def _(probs, u):
+    return bisect.bisect(list(itertools.accumulate(probs.tolist())), u)
+
+
+@wrong("sample", "favourite")
+def _(probs, u):
+    return int(probs.argmax())
+
+
+@wrong("sample", "uniform")
+def _(probs, u):
+    return math.floor(len(probs) * u)
+
+
+@wrong("sample", "no_cumsum")
+def _(probs, u):
+    return sum(1 for p in probs.tolist() if p <= u)
+
+
+@wrong("sample", "one_too_far")
+def _(probs, u):
+    return int(torch.searchsorted(probs.cumsum(-1), u)) + 1
+
+
+@right("greedy")
+def _(net, tokens, n, limit):
+    done = 0
+    while done < n:
+        seen = tokens[:, max(0, tokens.shape[1] - limit) :]
+        best = net(seen)[:, -1, :].max(-1).indices
+        tokens = torch.hstack([tokens, best.unsqueeze(1)])
+        done += 1
+    return tokens
+
+
+@right("greedy")
+def _(net, tokens, n, limit):
+    if n == 0:
+        return tokens
+    z = net(tokens[:, -limit:])[:, -1]
+    new = z.topk(1).indices
+    rest = torch.cat((tokens, new), dim=-1)
+    for _ in range(n - 1):
+        rest = torch.cat((rest, net(rest[:, -limit:])[:, -1].topk(1).indices), dim=-1)
+    return rest
+
+
+@wrong("greedy", "no_crop")
+def _(net, tokens, n, limit):
+    for _ in range(n):
+        best = net(tokens)[:, -1, :].max(-1).indices
+        tokens = torch.hstack([tokens, best.unsqueeze(1)])
+    return tokens
+
+
+@wrong("greedy", "crops_the_end")
+def _(net, tokens, n, limit):
+    for _ in range(n):
+        best = net(tokens[:, :limit])[:, -1, :].max(-1).indices
+        tokens = torch.hstack([tokens, best[:, None]])
+    return tokens
+
+
+@wrong("greedy", "crops_the_result")
+def _(net, tokens, n, limit):
+    for _ in range(n):
+        tokens = tokens[:, -limit:]
+        best = net(tokens)[:, -1].argmax(-1)
+        tokens = torch.hstack([tokens, best[:, None]])
+    return tokens
+
+
+@wrong("greedy", "first_logits")
+def _(net, tokens, n, limit):
+    for _ in range(n):
+        best = net(tokens[:, -limit:])[:, 0].argmax(-1)
+        tokens = torch.hstack([tokens, best[:, None]])
+    return tokens
+
+
+@right("repetition_penalty")
+def _(z, seen, factor):
+    z = z.clone()
+    for i in set(seen):
+        z[i] = z[i] / factor if z[i] > 0 else z[i] * factor
+    return z
+
+
+@right("repetition_penalty")
+def _(z, seen, factor):
+    mask = torch.zeros(len(z), dtype=torch.bool)
+    mask[torch.tensor(seen, dtype=torch.long)] = True
+    return torch.where(mask, torch.minimum(z / factor, z * factor), z)
+
+
+@wrong("repetition_penalty", "divides_all")
+def _(z, seen, factor):
+    z = z.clone()
+    for i in set(seen):
+        z[i] /= factor
+    return z
+
+
+@wrong("repetition_penalty", "per_occurrence")
+def _(z, seen, factor):
+    z = z.clone()
+    for i in seen:
+        z[i] = z[i] / factor if z[i] > 0 else z[i] * factor
+    return z
+
+
+@wrong("repetition_penalty", "every_token")
+def _(z, seen, factor):
+    return torch.minimum(z / factor, z * factor)
+
+
+@wrong("repetition_penalty", "subtracts")
+def _(z, seen, factor):
+    z = z.clone()
+    for i in set(seen):
+        z[i] -= factor
+    return z
+
+
+@right("attend_with_cache")
+def _(q, k, v, past):
+    keys = torch.cat((past[0], k), -2)
+    values = torch.cat((past[1], v), -2)
+    return F.scaled_dot_product_attention(q, keys, values), [keys, values]
+
+
+@right("attend_with_cache")
+def _(q, k, v, past):
+    K, V = past
+    K, V = torch.cat([K, k], dim=2), torch.cat([V, v], dim=2)
+    w = torch.einsum("bhqd,bhkd->bhqk", q, K).div(q.shape[-1] ** 0.5).softmax(dim=-1)
+    return torch.einsum("bhqk,bhkd->bhqd", w, V), (K, V)
+
+
+@wrong("attend_with_cache", "old_cache")
+def _(q, k, v, past):
+    keys = torch.cat((past[0], k), -2)
+    values = torch.cat((past[1], v), -2)
+    return F.scaled_dot_product_attention(q, keys, values), past
+
+
+@wrong("attend_with_cache", "square_mask")
+def _(q, k, v, past):
+    keys = torch.cat((past[0], k), -2)
+    values = torch.cat((past[1], v), -2)
+    return F.scaled_dot_product_attention(q, keys, values, is_causal=True), (keys, values)
+
+
+@wrong("attend_with_cache", "past_only")
+def _(q, k, v, past):
+    out = F.scaled_dot_product_attention(q, past[0], past[1])
+    return out, (torch.cat((past[0], k), -2), torch.cat((past[1], v), -2))
+
+
+@wrong("attend_with_cache", "no_scale")
+def _(q, k, v, past):
+    keys = torch.cat((past[0], k), -2)
+    values = torch.cat((past[1], v), -2)
+    return F.scaled_dot_product_attention(q, keys, values, scale=1.0), (keys, values)
+
+
+@right("kv_cache_bytes")
+def _(layers, heads, size, n, rows, width):
+    one_token = heads * size * width
+    return layers * rows * n * (one_token + one_token)
+
+
+@right("kv_cache_bytes")
+def _(layers, heads, size, n, rows, width):
+    return math.prod([2, layers, heads, size, n, rows, width])
+
+
+@wrong("kv_cache_bytes", "keys_only")
+def _(layers, heads, size, n, rows, width):
+    return math.prod([layers, heads, size, n, rows, width])
+
+
+@wrong("kv_cache_bytes", "no_layers")
+def _(layers, heads, size, n, rows, width):
+    return 2 * rows * n * heads * size * width
+
+
+@wrong("kv_cache_bytes", "quadratic")
+def _(layers, heads, size, n, rows, width):
+    return 2 * rows * n * n * heads * size * width * layers
+
+
+@right("residual_distribution")
+def _(target, draft):
+    gap = (target - draft).relu()
+    return gap / gap.sum(-1, keepdim=True)
+
+
+@right("residual_distribution")
+def _(target, draft):
+    gap = [max(0.0, a - b) for a, b in zip(target.tolist(), draft.tolist())]
+    return torch.tensor(gap) / sum(gap)
+
+
+@wrong("residual_distribution", "swapped")
+def _(target, draft):
+    gap = (draft - target).relu()
+    return gap / gap.sum()
+
+
+@wrong("residual_distribution", "absolute")
+def _(target, draft):
+    gap = torch.abs(draft - target)
+    return gap / gap.sum()
+
+
+@wrong("residual_distribution", "not_normalised")
+def _(target, draft):
+    return torch.maximum(target - draft, torch.zeros_like(target))

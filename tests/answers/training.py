@@ -1,0 +1,269 @@
+"""Answers to the exercises of chapter 5."""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from answers import Answers
+
+answers = Answers("training")
+right, wrong, RIGHT, WRONG = answers.right, answers.wrong, answers.RIGHT, answers.WRONG
+
+
+@right("lm_loss")
+def _(z, tokens):
+    logp = z.log_softmax(-1)[:, :-1]
+    return -logp.gather(-1, tokens[:, 1:, None]).mean()
+
+
+@right("lm_loss")
+def _(z, tokens):
+    return F.cross_entropy(z[:, :-1].transpose(1, 2), tokens[:, 1:])
+
+
+@right("lm_loss")
+def _(z, tokens):
+    B, T, V = z.shape
+    total = 0.0
+    for b in range(B):
+        for t in range(T - 1):
+            total = total - torch.log(torch.softmax(z[b, t], 0)[tokens[b, t + 1]])
+    return total / (B * (T - 1))
+
+
+@wrong("lm_loss", "no_shift")
+def _(z, tokens):
+    return F.cross_entropy(z.flatten(0, 1), tokens.flatten())
+
+
+@wrong("lm_loss", "last_only")
+def _(z, tokens):
+    return F.cross_entropy(z[:, -2, :], tokens[:, -1])
+
+
+@wrong("lm_loss", "sum")
+def _(z, tokens):
+    logp = z.log_softmax(-1)[:, :-1]
+    return -logp.gather(-1, tokens[:, 1:, None]).sum()
+
+
+@wrong("lm_loss", "bad_flatten")
+def _(z, tokens):
+    return F.cross_entropy(
+        z[:, :-1].permute(0, 2, 1).reshape(-1, z.size(-1)), tokens[:, 1:].ravel()
+    )
+
+
+@wrong("lm_loss", "softmax_first")
+def _(z, tokens):
+    return F.cross_entropy(z.softmax(-1)[:, :-1].transpose(1, 2), tokens[:, 1:])
+
+
+@right("adamw_step")
+def _(w, grad, m, v, step, rate, beta1, beta2, tiny, decay):
+    m = torch.lerp(m, grad, 1 - beta1)
+    v = torch.lerp(v, grad.square(), 1 - beta2)
+    update = m / (1 - beta1**step) / ((v / (1 - beta2**step)).sqrt() + tiny)
+    return w - rate * (update + decay * w), m, v
+
+
+@right("adamw_step")
+def _(w, grad, m, v, step, rate, beta1, beta2, tiny, decay):
+    w, m, v = w.clone(), m.clone(), v.clone()
+    w *= 1 - rate * decay
+    m.mul_(beta1).add_(grad, alpha=1 - beta1)
+    v.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+    denominator = v.sqrt() / math.sqrt(1 - beta2**step) + tiny
+    w -= rate / (1 - beta1**step) * m / denominator
+    return [w, m, v]
+
+
+@wrong("adamw_step", "l2")
+def _(w, grad, m, v, step, rate, beta1, beta2, tiny, decay):
+    grad = grad + decay * w
+    m = torch.lerp(m, grad, 1 - beta1)
+    v = torch.lerp(v, grad.square(), 1 - beta2)
+    update = m / (1 - beta1**step) / ((v / (1 - beta2**step)).sqrt() + tiny)
+    return w - rate * update, m, v
+
+
+@wrong("adamw_step", "no_correction")
+def _(w, grad, m, v, step, rate, beta1, beta2, tiny, decay):
+    m = beta1 * m + (1 - beta1) * grad
+    v = beta2 * v + (1 - beta2) * grad**2
+    return w * (1 - rate * decay) - rate * m / (v**0.5 + tiny), m, v
+
+
+@wrong("adamw_step", "eps_inside")
+def _(w, grad, m, v, step, rate, beta1, beta2, tiny, decay):
+    m = torch.lerp(m, grad, 1 - beta1)
+    v = torch.lerp(v, grad.square(), 1 - beta2)
+    update = m / (1 - beta1**step) / (v / (1 - beta2**step) + tiny).sqrt()
+    return w - rate * (update + decay * w), m, v
+
+
+@wrong("adamw_step", "decay_without_lr")
+def _(w, grad, m, v, step, rate, beta1, beta2, tiny, decay):
+    m = torch.lerp(m, grad, 1 - beta1)
+    v = torch.lerp(v, grad.square(), 1 - beta2)
+    update = m / (1 - beta1**step) / ((v / (1 - beta2**step)).sqrt() + tiny)
+    return w - rate * update - decay * w, m, v
+
+
+@right("lr_at")
+def _(i, up, end, top, bottom):
+    if i < up:
+        return top / up * (i + 1)
+    share = min(1.0, (i - up) / (end - up))
+    return bottom + (top - bottom) * (math.cos(share * math.pi) + 1) / 2
+
+
+@right("lr_at")
+def _(i, up, end, top, bottom):
+    if i >= end:
+        return bottom
+    if i < up:
+        return (i + 1) * top / up
+    half = math.cos(math.pi * (i - up) / (end - up) / 2) ** 2
+    return torch.tensor(half * top + (1 - half) * bottom)
+
+
+@wrong("lr_at", "zero_first")
+def _(i, up, end, top, bottom):
+    if i < up:
+        return top * (i / up)
+    share = min(1.0, (i - up) / (end - up))
+    return bottom + (top - bottom) * (math.cos(share * math.pi) + 1) / 2
+
+
+@wrong("lr_at", "no_end")
+def _(i, up, end, top, bottom):
+    if i < up:
+        return top / up * (i + 1)
+    share = (i - up) / (end - up)
+    return bottom + (top - bottom) * (math.cos(share * math.pi) + 1) / 2
+
+
+@wrong("lr_at", "linear")
+def _(i, up, end, top, bottom):
+    if i < up:
+        return top / up * (i + 1)
+    share = min(1.0, (i - up) / (end - up))
+    return top + share * (bottom - top)
+
+
+@wrong("lr_at", "min_ignored")
+def _(i, up, end, top, bottom):
+    if i >= end:
+        return bottom
+    if i < up:
+        return (i + 1) * top / up
+    return top * math.cos(math.pi * (i - up) / (end - up) / 2) ** 2
+
+
+@wrong("lr_at", "zero_first", "no_end")
+def _(i, up, end, top, bottom):
+    if i < up:
+        return i / up * top
+    share = (i - up) / (end - up)
+    return bottom + (top - bottom) / 2 * (1 + math.cos(share * math.pi))
+
+
+@right("clip_gradients")
+def _(tensors, most):
+    length = torch.cat([t.flatten() for t in tensors]).norm()
+    factor = (most / (length + 1e-6)).clamp(max=1)
+    return [factor * t for t in tensors]
+
+
+@right("clip_gradients")
+def _(tensors, most):
+    length = math.sqrt(sum(float((t * t).sum()) for t in tensors))
+    if length <= most:
+        return [t.clone() for t in tensors]
+    return tuple(t * (most / length) for t in tensors)
+
+
+@wrong("clip_gradients", "per_tensor")
+def _(tensors, most):
+    out = []
+    for t in tensors:
+        n = t.norm()
+        out.append(t * most / n if n > most else t)
+    return out
+
+
+@wrong("clip_gradients", "by_value")
+def _(tensors, most):
+    return [torch.clip(t, -most, most) for t in tensors]
+
+
+@wrong("clip_gradients", "always")
+def _(tensors, most):
+    length = torch.cat([t.flatten() for t in tensors]).norm()
+    return [t / length * most for t in tensors]
+
+
+@wrong("clip_gradients", "sum_of_norms")
+def _(tensors, most):
+    length = sum(float(t.norm()) for t in tensors)
+    return [t * min(1, most / length) for t in tensors]
+
+
+@right("accumulated_gradient")
+def _(w, xs, ys):
+    x, y = torch.cat(list(xs)), torch.cat(list(ys))
+    return 2 * x.T @ (x @ w - y) / len(x)
+
+
+@right("accumulated_gradient")
+def _(w, xs, ys):
+    parts = []
+    for x, y in zip(xs, ys):
+        v = w.detach().clone().requires_grad_()
+        parts.append(torch.autograd.grad(((x @ v - y) ** 2).mean(), v)[0])
+    return torch.stack(parts).mean(dim=0)
+
+
+@wrong("accumulated_gradient", "sum")
+def _(w, xs, ys):
+    return sum(2 / len(x) * x.T @ (x @ w - y) for x, y in zip(xs, ys))
+
+
+@wrong("accumulated_gradient", "last_only")
+def _(w, xs, ys):
+    for x, y in zip(xs, ys):
+        g = 2 * x.T @ (x @ w - y) / x.shape[0]
+    return g
+
+
+@wrong("accumulated_gradient", "both_counts")
+def _(w, xs, ys):
+    x, y = torch.cat(xs), torch.cat(ys)
+    return 2 * x.T @ (x @ w - y) / len(x) / len(xs[0])
+
+
+@right("residual_init_std")
+def _(layers):
+    return math.sqrt(0.02**2 / (layers + layers))
+
+
+@right("residual_init_std")
+def _(layers):
+    return torch.tensor(2.0 * layers).rsqrt() * 0.02
+
+
+@wrong("residual_init_std", "one_per_block")
+def _(layers):
+    return 0.02 * layers**-0.5
+
+
+@wrong("residual_init_std", "no_root")
+def _(layers):
+    return 0.01 / layers
+
+
+@wrong("residual_init_std", "constant")
+def _(layers):
+    return 2e-2

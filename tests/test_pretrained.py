@@ -1,0 +1,261 @@
+"""Pretrained weights: parity with Hugging Face's GPT-2 both ways, and files that are wrong."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from course_lib.pretrained import (
+    config_from_hf,
+    config_to_hf,
+    is_turned,
+    load_pretrained,
+    our_name,
+    save_pretrained,
+    their_name,
+)
+from course_lib.sampling import Sampling, generate, left_pad
+from course_lib.tokenizer import Tokenizer
+from course_lib.transformer import GPT, GPTConfig
+
+GREEDY = Sampling(temperature=0)
+SHAPES = {  # vocabulary, context, layers, heads, width, factor on the weights
+    "one layer": (97, 64, 1, 1, 16, 1),
+    "twelve layers": (211, 64, 12, 4, 24, 1),
+    "odd heads": (101, 64, 2, 3, 33, 1),
+    "large weights": (89, 64, 3, 2, 32, 10),
+}
+
+
+def hugging_face(vocab, context, n_layer, n_head, n_embd, factor, **more):
+    transformers = pytest.importorskip("transformers", reason="no transformers")
+    torch.manual_seed(n_layer)
+    config = transformers.GPT2Config(
+        vocab_size=vocab, n_positions=context, n_layer=n_layer, n_head=n_head, n_embd=n_embd,
+        bos_token_id=0, eos_token_id=0, **more,
+    )  # fmt: skip
+    model = transformers.GPT2LMHeadModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # biases and gains that are not 0 and 1, too
+            parameter.add_(0.05 * torch.randn_like(parameter)).mul_(factor)
+    return model
+
+
+def apart(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """The largest difference, relative to the largest logit."""
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+def ids(vocab: int, batch: int = 3, length: int = 40) -> torch.Tensor:
+    return torch.randint(vocab, (batch, length), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A small folder that is right, to be spoilt."""
+    torch.manual_seed(0)
+    save_pretrained(GPT(GPTConfig(50, 16, 2, 2, 8)), tmp_path / "good")
+    return tmp_path / "good"
+
+
+# ---- parity ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@torch.no_grad()
+def test_logits_equal_hugging_face(shape, tmp_path):
+    """In float64 up to its rounding, and in float32 up to what rounding makes of large weights."""
+    theirs = hugging_face(*shape)
+    theirs.save_pretrained(tmp_path)
+    ours, idx = load_pretrained(tmp_path), ids(shape[0])
+    assert apart(ours(idx), theirs(idx).logits) < (1e-5 if shape[-1] == 1 else 1e-4)
+    assert apart(ours.double()(idx), theirs.double()(idx).logits) < 1e-12
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_greedy_text_equals_hugging_face(use_cache, tmp_path):
+    theirs = hugging_face(*SHAPES["twelve layers"])
+    theirs.save_pretrained(tmp_path)
+    prompt = ids(211, 1, 8)
+    ours = generate(load_pretrained(tmp_path), prompt, 50, GREEDY, use_cache=use_cache)
+    expected = theirs.generate(
+        prompt, max_new_tokens=50, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    assert ours.tolist() == expected.tolist()
+
+
+@torch.no_grad()
+def test_prompts_of_unequal_lengths(tmp_path):
+    theirs = hugging_face(*SHAPES["odd heads"])
+    theirs.save_pretrained(tmp_path)
+    texts = [[5, 6, 7], [1, 2, 3, 4, 8, 9], [11]]
+    idx, n_pad = left_pad(texts, pad=0)
+    logits = load_pretrained(tmp_path)(idx, n_pad=n_pad)[:, -1]
+    for row, text in zip(logits, texts):
+        assert apart(row, theirs(torch.tensor([text])).logits[0, -1]) < 1e-5
+
+
+@torch.no_grad()
+def test_the_two_gelus_are_told_apart(tmp_path):
+    theirs = hugging_face(*SHAPES["one layer"], activation_function="gelu")
+    theirs.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="activation_function = 'gelu'"):
+        load_pretrained(tmp_path)
+    entries = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(entries | {"activation_function": "gelu_new"}))
+    assert apart(load_pretrained(tmp_path)(ids(97)), theirs(ids(97)).logits) > 1e-5
+
+
+@torch.no_grad()
+def test_own_head(tmp_path):
+    theirs = hugging_face(*SHAPES["odd heads"], tie_word_embeddings=False)
+    theirs.save_pretrained(tmp_path)
+    ours = load_pretrained(tmp_path)
+    assert not ours.config.tied
+    assert apart(ours(ids(101)), theirs(ids(101)).logits) < 1e-5
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+@torch.no_grad()
+def test_hugging_face_opens_ours(bias, tied, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="no transformers")
+    torch.manual_seed(3)
+    ours = GPT(GPTConfig(71, 32, 2, 3, 24, bias=bias, tied=tied)).eval()
+    for parameter in ours.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    save_pretrained(ours, tmp_path)
+    theirs, report = transformers.GPT2LMHeadModel.from_pretrained(
+        tmp_path, output_loading_info=True
+    )
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    idx = ids(71, length=20)
+    assert apart(ours(idx), theirs.eval()(idx).logits) < 1e-5
+    assert apart(load_pretrained(tmp_path)(idx), ours(idx)) < 1e-6
+
+
+@pytest.mark.parametrize("special", [(), ("<|endoftext|>",)])
+def test_hugging_face_opens_the_tokenizer(special, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="no transformers")
+    text = "The quick brown fox jumps over the lazy dog. 猫が好き! " * 3
+    ours = Tokenizer.train(text, 290 + len(special), special)
+    config = GPTConfig(ours.vocab_size, 16, 1, 1, 4)
+    save_pretrained(GPT(config), tmp_path, ours)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(text)["input_ids"] == ours.encode(text)
+    assert theirs.decode(ours.encode(text)) == text
+    again = Tokenizer.from_gpt2(tmp_path / "merges.txt", tmp_path / "vocab.json")
+    assert again.encode(text) == ours.encode(text)
+    assert again.special_tokens == ours.special_tokens
+
+
+# ---- names, and what files may hold ------------------------------------------------------------
+
+
+def test_names_there_and_back():
+    for name, _ in GPT(GPTConfig(11, 8, 2, 1, 4, tied=False)).named_parameters():
+        assert our_name(their_name(name)) == name
+        assert our_name(their_name(name).removeprefix("transformer.")) == name
+    assert our_name("h.0.attn.bias") is None and our_name("h.3.attn.masked_bias") is None
+    assert our_name("h.0.attn.c_attn.bias") == "blocks.0.attn.qkv.bias"
+    assert not is_turned("wte.weight") and is_turned("blocks.0.attn.proj.weight")
+
+
+@pytest.mark.parametrize("size", ["small", "medium", "large", "xl"])
+def test_published_sizes(size):
+    assert config_from_hf(config_to_hf(GPTConfig.gpt2(size))) == GPTConfig.gpt2(size)
+
+
+def test_published_layout_with_masks_and_half_precision(folder):
+    """The published file has no prefix and holds masks; float16 becomes float32."""
+    before = load_pretrained(folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors = {name.removeprefix("transformer."): t.half() for name, t in tensors.items()}
+    tensors["h.0.attn.bias"] = torch.ones(1, 1, 16, 16)
+    tensors["h.1.attn.masked_bias"] = torch.tensor(-1e4)
+    tensors["lm_head.weight"] = tensors["wte.weight"].clone()
+    save_file(tensors, folder / "model.safetensors")
+    after = load_pretrained(folder)
+    assert after.wte.weight.dtype == torch.float32
+    torch.testing.assert_close(after(ids(50, 1, 9)), before(ids(50, 1, 9)), atol=1e-2, rtol=0)
+
+
+def spoil(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def test_missing_and_unexpected_tensors_are_named_together(folder):
+    def change(tensors):
+        tensors["transformer.h.0.mlp.c_up.weight"] = tensors.pop("transformer.h.0.mlp.c_fc.weight")
+
+    spoil(folder, change)
+    with pytest.raises(ValueError, match=r"lacks .*h\.0\.mlp\.c_fc\.weight.*no place for .*c_up"):
+        load_pretrained(folder)
+
+
+def test_wrong_shape_is_named(folder):
+    def change(tensors):
+        name = "transformer.h.1.attn.c_attn.weight"
+        tensors[name] = tensors[name].T.contiguous()
+
+    spoil(folder, change)
+    with pytest.raises(
+        ValueError, match=r"h\.1\.attn\.c_attn\.weight is \(24, 8\) and .*\(8, 24\)"
+    ):
+        load_pretrained(folder)
+
+
+def test_two_heads_in_a_tied_model(folder):
+    spoil(folder, lambda tensors: tensors.update({"lm_head.weight": torch.ones(50, 8)}))
+    with pytest.raises(ValueError, match="lm_head.weight that differs"):
+        load_pretrained(folder)
+
+
+def test_files_that_are_no_safetensors(folder):
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    for data in (b"", whole[:7], whole[:100], whole[:-1], b"\xff" * 64, b"{}" * 50):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="no whole safetensors file"):
+            load_pretrained(folder)
+    torch.save({"wte.weight": torch.ones(2)}, path)  # a pickle under another name
+    with pytest.raises(ValueError, match="no whole safetensors file"):
+        load_pretrained(folder)
+    path.unlink()
+    with pytest.raises(ValueError, match="There is no model.safetensors"):
+        load_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("entries", "complaint"),
+    [
+        ({"model_type": "llama"}, "model_type = 'llama'"),
+        ({"n_inner": 7}, "n_inner = 7"),
+        ({"n_head": 3}, "not divisible"),
+        ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon"),
+    ],
+)
+def test_configurations_of_other_models(folder, entries, complaint):
+    right = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(right | entries))
+    with pytest.raises(ValueError, match=complaint):
+        load_pretrained(folder)
+
+
+def test_damaged_configurations(folder):
+    for text, complaint in (("{", "not JSON"), ("[]", "no configuration"), ("{}", "lacks vocab")):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=complaint):
+            load_pretrained(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(ValueError, match="There is no config.json"):
+        load_pretrained(folder)
+
+
+def test_tokenizer_of_another_model(tmp_path):
+    with pytest.raises(ValueError, match="256 tokens and the model 50"):
+        save_pretrained(GPT(GPTConfig(50, 16, 1, 1, 4)), tmp_path, Tokenizer.train("ab", 256))
