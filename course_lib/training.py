@@ -611,12 +611,12 @@ def recipes() -> dict[str, Recipe]:
     tiny = Recipe(
         "tiny-world",
         GPTConfig(324, 32, n_layer=2, n_head=2, n_embd=64, init="copy"),
-        TrainingConfig(steps or 500, max_lr=3e-3, min_lr=1e-4, warmup=50, weight_decay=0.05),
+        TrainingConfig(steps or 700, max_lr=3e-3, min_lr=1e-4, warmup=50, weight_decay=0.05),
     )
     training = replace(little.training, steps=steps or 2_000)
     longer = replace(little, n_train=64_000, training=training)
     return {
-        "little-world": little,  # about two minutes on two cores
+        "little-world": little,  # between one and two minutes on two cores
         "little-world-long": longer,
         "tiny-world": tiny,
         "shakespeare": replace(little, corpus="shakespeare"),

@@ -718,7 +718,6 @@ def test_the_little_gpt_can_be_made_again(monkeypatch, tmp_path):
     assert evaluate(model, *corpus.validation) == pytest.approx(nats, abs=0.01)
 
 
-@pytest.mark.skipif("COURSE_SLOW" not in os.environ, reason="a minute; set COURSE_SLOW to run it")
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_tiny_world_is_learnt_to_within_a_hundredth_of_a_nat(seed):
     recipe = replace(recipes()["tiny-world"], seed=seed)
