@@ -59,7 +59,7 @@ def headline(notebook) -> str:
     for cell in reversed(tagged(notebook, "headline")):
         lines = printed(cell).strip().splitlines()
         if lines:
-            return lines[-1].strip()
+            return lines[-1].strip().removeprefix("headline: ")
     for cell in notebook["cells"]:
         if cell.get("id") == "checkpoint":
             found = re.search(r"(?m)^([^:\n]+): (.+?) here, .+ in the library$", printed(cell))
