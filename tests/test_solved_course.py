@@ -27,8 +27,8 @@ def home(tmp_path_factory):
 
 def as_text(cell) -> str:
     """What a cell has shown, as text."""
-    parts = [out.get("text", "") or out.get("data", {}).get("text/plain", "") for out in cell.outputs]
-    return "\n".join(parts)
+    shown = [(out.get("text"), out.get("data", {}).get("text/plain", "")) for out in cell.outputs]
+    return "\n".join(text or plain for text, plain in shown)
 
 
 def exercise_id(cell) -> str:
