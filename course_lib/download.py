@@ -126,6 +126,8 @@ def continue_part(url: str, part: Path, size: int | None, title: str) -> None:
             for block in blocks(answer):
                 file.write(block)
                 bar.update(len(block))
+                if total and file.tell() > total:
+                    raise Refused(f"it sends more than the {total:,} bytes of the file")
             if total and file.tell() < total:
                 raise Interrupted(f"it ended after {file.tell():,} of {total:,} bytes")
             file.flush()
