@@ -394,6 +394,8 @@ def sms() -> Splits:
     for number, (label, message) in enumerate(
         rows(fetch("sms").read_text(encoding="utf-8"), columns=2)
     ):
+        if label not in groups:
+            raise ValueError(f"Line {number + 1}: {label!r} is neither ham nor spam.")
         key = " ".join(message.casefold().split())
         groups[sides.setdefault(key, label)][key].append((number, label, message))
     each = [divide(of_label, validation=0.1, test=0.1) for of_label in groups.values()]

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,10 @@ class DownloadFailed(Exception):
 
 class Refused(Exception):
     """This address will not give the file, however often it is asked."""
+
+
+class WrongContent(Refused):
+    """All of it has come, and it is another file; it is not kept."""
 
 
 class Interrupted(Exception):
@@ -173,13 +178,13 @@ def complete_part(url: str, part: Path, size: int | None, title: str) -> None:
 
 
 def unpack(archive: Path, member: str, scratch: Path, size: int) -> None:
-    """Copy one member of a .zip, not more than a byte too much of it; Refused if that fails."""
+    """Copy one member of a .zip, at most a byte too much of it; WrongContent if that fails."""
     try:
         with zipfile.ZipFile(archive) as files, files.open(member) as source:
             scratch.write_bytes(source.read(size + 1))
-    except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
         archive.unlink()
-        raise Refused(f"it is no .zip that holds {member} ({error})") from None
+        raise WrongContent(f"it is no .zip that holds {member} ({error})") from None
 
 
 def archive_path(folder: Path, url: str) -> Path:
@@ -188,29 +193,44 @@ def archive_path(folder: Path, url: str) -> Path:
 
 
 def take(url: str, target: Path, size: int, sha256: str, member: str | None, title: str) -> None:
-    """Put the file in place from this one address; Refused or Interrupted where it cannot be."""
+    """Put the file in place from this one address; Refused or Interrupted where it cannot be.
+
+    Where an earlier call had begun, that may have been another version's beginning: once more then.
+    """
     part = target.with_name(target.name + ".part")
-    if member and urlsplit(url).path.endswith(".zip"):
-        archive = archive_path(target.parent, url)
-        loading = archive.with_name(archive.name + ".part")
-        begun = archive.exists() or loading.exists()
-        if not archive.exists():
-            complete_part(url, loading, None, title)
-            os.replace(loading, archive)
-        unpack(archive, member, part, size)
-        useless = [part, archive]
-    else:
-        begun = part.exists()
-        complete_part(url, part, size, title)
-        useless = [part]
+    archive = archive_path(target.parent, url) if member and leads_to_zip(url) else None
+    loading = part if archive is None else archive.with_name(archive.name + ".part")
+    begun = loading.exists() or (archive is not None and archive.exists())
+    while True:
+        try:
+            if archive is None:
+                complete_part(url, part, size, title)
+            else:
+                if not archive.exists():
+                    complete_part(url, loading, None, title)
+                    os.replace(loading, archive)
+                unpack(archive, member, part, size)
+            return settle(part, target, sha256, archive)
+        except WrongContent:
+            if not begun:
+                raise
+            begun = False
+
+
+def settle(part: Path, target: Path, sha256: str, archive: Path | None) -> None:
+    """Give a file that came its name if it is the right one; if not, remove it: WrongContent."""
     if sha256_of(part) == sha256:
         os.replace(part, target)
         return
-    for path in useless:
-        path.unlink()
-    if not begun:
-        raise Refused("it is another file than the one that was published")
-    take(url, target, size, sha256, member, title)  # its beginning was of another: from the start
+    part.unlink()
+    if archive is not None:
+        archive.unlink()
+    raise WrongContent("it is not the file that was published, or another version of it")
+
+
+def leads_to_zip(url: str) -> bool:
+    """Whether an address is that of an archive."""
+    return urlsplit(url).path.endswith(".zip")
 
 
 def download(
