@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from course_lib import __main__ as commands
 from course_lib import address, environment, publish, runner, sync, testing
 from course_lib.first_cell import badge_row, first_cell, notebook_links
+from course_lib.kernel import CellFailed, kernel_environment, run_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 BEFORE_PACKAGES = ["__init__", "__main__", "environment", "machine", "shadows", "doctor"]
@@ -446,6 +447,13 @@ def test_readme_links_every_notebook_where_it_is_published():
             assert link in text, f"README's map lacks {chapter.notebook.name} on {place}"
 
 
+@pytest.mark.parametrize("chapter", sync.chapters(ROOT), ids=lambda each: each.word)
+def test_every_notebook_begins_with_its_badges_and_the_one_first_cell(chapter):
+    cells = sync.load(chapter.notebook)["cells"]
+    assert badge_row(chapter.notebook.name) in cells[0]["source"].splitlines()
+    assert sync.code_cells({"cells": cells})[0]["source"] == first_cell().rstrip("\n")
+
+
 @pytest.mark.parametrize("place", publish.PLACES)
 def test_pages_name_no_other_address(place):
     path = ROOT / place
@@ -481,11 +489,34 @@ def test_a_cell_that_writes_to_stderr_is_shown_with_its_text(tmp_path):
     assert "stderr of the cell" in done.stdout and "a warning" in done.stdout
 
 
-AWAY = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
+WAYS_OUT = {
+    "connect": "socket.socket().connect(('192.0.2.1', 80))",
+    "connect_ex": "socket.socket().connect_ex(('192.0.2.1', 80))",
+    "six": "socket.socket(socket.AF_INET6).connect(('2001:db8::1', 80, 0, 0))",
+    "datagram": "socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))",
+    "lookup": "socket.getaddrinfo('example.org', 80)",
+    "create": "socket.create_connection(('example.org', 80), timeout=1)",
+    "urllib": "__import__('urllib.request').request.urlopen('http://example.org', timeout=1)",
+    "requests": "__import__('requests').get('http://192.0.2.1', timeout=1)",
+}
 
 
-def test_tests_and_what_they_start_have_no_network():
+@pytest.mark.parametrize("way", WAYS_OUT.values(), ids=WAYS_OUT)
+def test_tests_have_no_network(way):
     with pytest.raises(OSError, match="without a network"):
-        exec(AWAY)
-    done = subprocess.run([sys.executable, "-c", AWAY], capture_output=True, text=True)
-    assert "without a network" in done.stderr
+        exec(f"import socket; {way}")
+
+
+def test_what_tests_start_has_no_network_but_this_machine():
+    code = "import socket\nwith socket.create_server(('127.0.0.1', 0)) as server:\n"
+    code += "    socket.create_connection(server.getsockname()).close()\nprint('here')\n"
+    code += WAYS_OUT["connect"]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "here\n" and "without a network" in done.stderr
+
+
+def test_kernels_have_no_network(tmp_path):
+    cells = [nbformat.v4.new_code_cell(f"import socket; {WAYS_OUT['connect']}")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    with pytest.raises(CellFailed, match="without a network"):
+        run_notebook(notebook, tmp_path, kernel_environment(tmp_path))
