@@ -7,12 +7,15 @@ looks without downloading. Files in COURSE_DATA are taken as they are; what is d
 have the size and the SHA-256 written here.
 
 Nothing that a notebook needs to run from top to bottom depends on this module.
+`python -m course_lib data` lists what there is, and fetches what will be needed without a network.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,6 +36,7 @@ __all__ = [
     "fetch",
     "find",
     "gpt2_encoding",
+    "main",
     "pairs",
     "shakespeare",
     "sms",
@@ -457,3 +461,32 @@ def gpt2_encoding():
         mergeable_ranks=ranks,
         special_tokens={ENDOFTEXT: len(ranks)},
     )
+
+
+# ---- the command --------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns 0, or 1 where a data set is unknown or could not be fetched."""
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib data",
+        description="List the real texts and weights, or fetch some of them.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"what to fetch: {', '.join(DATASETS)}, or all (default: only list them)",
+    )
+    names = parser.parse_args(argv).names
+    try:
+        for name in DATASETS if names == ["all"] else names:
+            print(f"{name}: {fetch(name)}\n    {known(name).citation}")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for name, dataset in DATASETS.items() if not names else ():
+        size = f"{dataset.size / 1e6:,.1f} MB"
+        print(f"{name:<16}{size:>10}  {dataset.title} ({dataset.licence})")
+        print(f"{'':>28}{find(name) or 'not on this machine'}")
+    return 0

@@ -21,8 +21,6 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
 import course_lib
 
 __all__ = ["DownloadFailed", "download", "sha256_of"]
@@ -150,8 +148,10 @@ def where_it_is(answer: http.client.HTTPResponse) -> tuple[int, int | None]:
     return 0, int(announced) if announced else None
 
 
-def bar_of_bytes(title: str, total: int | None, done: int) -> tqdm:
+def bar_of_bytes(title: str, total: int | None, done: int):
     """A bar on stdout, in bytes; none where COURSE_PROGRESS is 0."""
+    from tqdm import tqdm
+
     show = os.environ.get("COURSE_PROGRESS", "1") != "0" and "PYTEST_VERSION" not in os.environ
     return tqdm(
         total=total, initial=done, desc=title, unit="B", unit_scale=True,

@@ -1,6 +1,7 @@
 """The commands, and how an environment comes to be, without installing anything."""
 
 import ast
+import json
 import os
 import re
 import signal
@@ -14,11 +15,12 @@ import packaging.requirements
 import packaging.specifiers
 import psutil  # comes with ipykernel
 import pytest
+import yaml  # comes with transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from course_lib import __main__ as commands
-from course_lib import address, environment, publish, runner, sync, testing
+from course_lib import __version__, address, environment, publish, runner, sync, testing
 from course_lib.first_cell import badge_row, first_cell, notebook_links
 from course_lib.kernel import CellFailed, kernel_environment, run_notebook
 
@@ -64,7 +66,8 @@ def test_what_runs_first_can_be_read_by_an_old_python(name):
 
 def test_what_runs_first_needs_only_the_standard_library():
     names = ", ".join(f"course_lib.{name}" for name in BEFORE_PACKAGES if "__" not in name)
-    code = f"import course_lib.__main__, {names}, course_lib.runner, course_lib.publish"
+    names += ", course_lib.runner, course_lib.publish, course_lib.data"
+    code = f"import course_lib.__main__, {names}"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True
     )
@@ -460,6 +463,45 @@ def test_pages_name_no_other_address(place):
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     for found in re.findall(r"https://github\.com/([\w-]+/[\w-]+)", text):
         assert found == address.REPOSITORY
+
+
+def test_the_citation_is_complete_and_names_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0" and citation["message"] and citation["authors"]
+    assert citation["title"].startswith("Next Token") and citation["type"] == "software"
+    assert citation["version"] == __version__
+    assert citation["license"] == ["MIT", "CC-BY-4.0"]
+    assert citation["repository-code"] == f"https://github.com/{address.REPOSITORY}"
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_licences_of_code_and_text():
+    code, text = ((ROOT / name).read_text(encoding="utf-8") for name in ("LICENSE", "LICENSE-text"))
+    assert code.startswith("MIT License") and "WITHOUT WARRANTY OF ANY KIND" in code
+    assert "CC BY 4.0" in text and "creativecommons.org/licenses/by/4.0/legalcode" in text
+
+
+def test_the_form_for_faults_asks_for_the_doctors_report():
+    for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert form["name"] and form["description"]
+        for part in form["body"]:
+            assert part["type"] in {"input", "textarea", "dropdown"}
+            assert part["attributes"]["label"] and part["validations"]["required"]
+    bug = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text(encoding="utf-8"))
+    (doctor,) = [part for part in bug["body"] if part["id"] == "doctor"]
+    assert "python3 -m course_lib doctor" in doctor["attributes"]["description"]
+
+
+def test_the_devcontainer_installs_all_requirements_for_the_cpu():
+    text = (ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
+    container = json.loads(text)
+    assert re.fullmatch(r"mcr\.microsoft\.com/devcontainers/python:3\.1[1-9]", container["image"])
+    command = container["postCreateCommand"]
+    assert environment.CPU_WHEELS in command
+    named = [word for word in command.split() if word.endswith(".txt")]
+    assert named == ["requirements.txt", "tests/requirements.txt"]
+    assert all((ROOT / name).is_file() for name in named)
 
 
 # ---- what pytest shows -------------------------------------------------------------------------

@@ -706,6 +706,29 @@ def test_importing_it_imports_no_torch():
     assert done.stdout == "False False\n", done.stderr
 
 
+def test_the_command_lists_what_there_is(publish, cache, capsys):
+    publish(good)
+    assert data.main([]) == 0
+    printed = capsys.readouterr().out
+    for name, dataset in DATASETS.items():
+        assert f"{name} " in printed and f"{dataset.title} ({dataset.licence})" in printed
+    assert printed.count("not on this machine") == len(DATASETS)
+
+
+def test_the_command_fetches_and_credits(publish, cache, capsys):
+    publish(good)
+    assert data.main(["toy"]) == 0
+    assert capsys.readouterr().out == f"toy: {cache / 'toy.txt'}\n    nobody\n"
+    assert data.main([]) == 0
+    assert str(cache / "toy.txt") in capsys.readouterr().out
+    (cache / "toy.txt").unlink()
+    publish(status(404))
+    assert data.main(["toy"]) == 1
+    assert "HTTP status 404" in capsys.readouterr().err
+    assert data.main(["moon"]) == 1
+    assert "choose one of" in capsys.readouterr().err
+
+
 # ---- splits -------------------------------------------------------------------------------------
 
 
