@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import os
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -300,7 +301,7 @@ def fetch(name: str) -> Path:
     cache = cache_folder()
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with turn(cache / f"{name}.lock", dataset.title):
+        with turn(cache, dataset):
             for file in dataset.files:
                 target = cache / file.path
                 if not whole(target, file):  # another program may have fetched it by now
@@ -319,18 +320,20 @@ def fetch(name: str) -> Path:
     return place(cache, dataset)
 
 
-def turn(path: Path, title: str):
-    """Hold a lock that the system takes back from a program that dies; say so if that takes time.
+def turn(cache: Path, dataset: Dataset):
+    """Hold the lock of a set in a cache, across threads and processes; say so if that takes time.
 
-    A context manager, across threads and processes.
+    A context manager. The system takes the lock back from a program that dies. It is a file in this
+    machine's temporary folder, because Google Drive and network disks may know no locks.
     """
     from filelock import FileLock, Timeout  # torch brings it
 
-    lock = FileLock(path)
+    key = hashlib.sha256(f"{cache.resolve()} {dataset.name}".encode()).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir()) / f"next-token-{key}.lock")
     try:
         return lock.acquire(timeout=1)
     except Timeout:
-        print(f"Waiting for another program that is fetching {title}", flush=True)
+        print(f"Waiting for another program that is fetching {dataset.title}", flush=True)
         return lock.acquire()
 
 

@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,6 +63,7 @@ def length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+@cache
 def certificates() -> ssl.SSLContext:
     """Who is trusted: Python's own list, and certifi's, since Python on macOS comes with none."""
     context = ssl.create_default_context()

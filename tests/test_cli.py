@@ -398,7 +398,7 @@ def test_links_are_led_elsewhere(text, wanted):
 
 
 def test_publish_stamps_badges_first_cells_and_pages(tmp_path):
-    old = address.REPOSITORY, address.TAG
+    old, new = (address.REPOSITORY, address.TAG), ("another-teacher/this-course", "v99.0")
     for folder in ("course_lib", "notebooks"):
         (tmp_path / folder).mkdir()
     for name in ("course_lib/address.py", "README.md"):
@@ -410,13 +410,13 @@ def test_publish_stamps_badges_first_cells_and_pages(tmp_path):
     ]
     path = tmp_path / "notebooks" / "01_small.ipynb"
     nbformat.write(made, path)
-    assert "course_lib/address.py" in publish.stamp("someone/else", "v1.0", tmp_path)
-    assert publish.address(tmp_path) == ("someone/else", "v1.0")
+    assert "course_lib/address.py" in publish.stamp(*new, tmp_path)
+    assert publish.address(tmp_path) == new
     header, setup = sync.load(path)["cells"]
-    assert header["source"].split("\n")[2] == badge_row("01_small.ipynb", "someone/else", "v1.0")
-    assert setup["source"] == first_cell("someone/else", "v1.0").rstrip("\n")
+    assert header["source"].split("\n")[2] == badge_row("01_small.ipynb", *new)
+    assert setup["source"] == first_cell(*new).rstrip("\n")
     assert old[0] not in (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert publish.stamp("someone/else", "v1.0", tmp_path) == []
+    assert publish.stamp(*new, tmp_path) == []
     publish.stamp(*old, tmp_path)
     for name in ("course_lib/address.py", "README.md"):
         assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes()

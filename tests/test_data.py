@@ -244,9 +244,8 @@ def publish(site, cache, monkeypatch):
 
 
 def leftovers(folder: Path) -> set[str]:
-    """The files of a cache, locks left out."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
-    return {path.relative_to(folder).as_posix() for path in files}
+    """The files of a cache."""
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
 def sentence(name: str = "toy") -> str:
