@@ -82,6 +82,9 @@ class Dataset:
 
 # ---- what there is ------------------------------------------------------------------------------
 
+# Sizes and hashes were computed from the files themselves, but for WikiText-2 and GPT-2's weights:
+# theirs are those on which many public records agree. A mirror need not be trusted, nor does the
+# publisher: a file that is not the one described here is never put in place.
 GITHUB = "https://raw.githubusercontent.com"
 GPT2_REVISION = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
 GPT2_PLACES = (  # the model's repository at one revision, and a mirror of the hub
@@ -159,8 +162,8 @@ PAIRS = Dataset(
     "Sentences of the Tatoeba project, https://tatoeba.org, as pairs by Charles Kelly, "
     "https://www.manythings.org/anki",
     (
-        # The publisher's archive grows: when it has another version, only the mirror, which is
-        # fixed at one commit, still holds this one.
+        # The publisher's archive grows and will hold another version one day. The mirror is fixed
+        # at one commit, and has as many characters as this file.
         File(
             "cmn.txt",
             4_151_383,

@@ -298,8 +298,19 @@ def test_kernels_use_a_folder_that_is_not_the_readers(tmp_path, monkeypatch):
         tmp_path,
         ("home", [], f"import os\nassert os.environ['COURSE_HOME'] != {str(tmp_path / 'mine')!r}"),
         ("data", [], f"assert os.environ['COURSE_DATA'] == {str(tmp_path.resolve())!r}"),
+        ("cache", [], f"assert os.environ['COURSE_CACHE'] == {str(tmp_path / 'mine' / 'data')!r}"),
     )
     assert runner.run([path]) == 0
+
+
+def test_a_corpus_that_cannot_be_had_is_told_before_anything_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setattr(runner, "run", lambda *arguments: pytest.fail("it runs"))
+    assert runner.main(["--corpus", "shakespeare"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("Tiny Shakespeare (1.1 MB) is not on this machine")
+    assert captured.err.count("\n") == 1 and not captured.out
 
 
 def test_headline_falls_back_on_the_checkpoint():
