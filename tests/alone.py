@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from static_checks import tracked_files
+
 from course_lib.address import REPOSITORY, TAG
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,14 +18,10 @@ CLONE = f"next-token-{TAG}"
 def publish_course(folder: Path) -> Path:
     """A bare repository with the course as it is now, at its tag: what stands at the address."""
     work, bare = folder / "work", folder / "bare.git"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, encoding="utf-8",
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (work / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, work / name)
+    for path in tracked_files(ROOT):
+        copy = work / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
     who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
     for command in (["init", "-q", "-b", TAG], ["add", "."], [*who, "commit", "-qm", "The course"]):
         subprocess.run(["git", *command], cwd=work, check=True)
