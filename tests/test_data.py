@@ -112,7 +112,7 @@ def silent_after_half(visit, start, count):
     body = visit.begin(start)
     visit.send(body[:HALF] if start == 0 else body)
     if start == 0:
-        time.sleep(1.0)
+        visit.server.released.wait(20)
 
 
 def truncated(visit, start, count):
@@ -205,10 +205,12 @@ def site():
     """The server; `site.pages` has behaviours by path, `site.visits` the (path, Range) asked."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Visit)
     server.pages, server.visits, server.lock = {}, [], threading.Lock()
+    server.released = threading.Event()  # until then, a behaviour may let its visitor hang
     server.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
+    server.released.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -216,11 +218,11 @@ def site():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache, no COURSE_DATA, and no patience."""
+    """An empty cache, no COURSE_DATA, and no pauses to speak of."""
     monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(download, "PAUSES", (0.01, 0.01))
-    monkeypatch.setattr(download, "PATIENCE", 0.4)
+    monkeypatch.setattr(download, "PATIENCE", 10.0)
     return tmp_path / "cache"
 
 
@@ -263,7 +265,7 @@ def sentence(name: str = "toy") -> str:
 
 @pytest.mark.parametrize(
     "behaviour",
-    [good, without_ranges, slow, no_length, silent_after_half, truncated]
+    [good, without_ranges, slow, no_length, truncated]
     + [drops_once, drops_once_without_ranges, status(500, good), status(503, drops_once)],
     ids=lambda each: each.__name__,
 )
@@ -274,6 +276,13 @@ def test_in_the_end_the_file_is_there(publish, cache, behaviour):
     assert path == data.find("toy") == cache / "toy.txt"
     assert path.read_bytes() == BODY
     assert leftovers(cache) == {"toy.txt"}
+
+
+def test_a_server_that_falls_silent_is_left_and_asked_again(publish, site, monkeypatch):
+    publish(silent_after_half)
+    monkeypatch.setattr(download, "PATIENCE", 0.3)
+    assert data.fetch("toy").read_bytes() == BODY
+    assert site.visits == [("/0.txt", ""), ("/0.txt", f"bytes={HALF}-")]
 
 
 def test_what_is_there_is_not_fetched_again(publish, site):
@@ -620,15 +629,16 @@ def wait_until(happened) -> None:
 
 
 def stuck_after_half(visit, start, count):
-    """Lets the first visitor hang, as long as it likes."""
+    """Lets the first visitor hang, and then sends the rest."""
     body = visit.begin(start)
-    visit.send(body[:HALF] if count == 1 else body)
-    while count == 1 and not visit.server.released.wait(0.05):
-        pass
+    if count == 1:
+        visit.send(body[:HALF])
+        visit.server.released.wait(20)
+        body = body[HALF:]
+    visit.send(body)
 
 
 def test_a_process_that_is_killed_holds_nobody_up(publish, site, cache):
-    site.released = threading.Event()
     other = program(publish, stuck_after_half)
     part = cache / "toy.txt.part"
     wait_until(lambda: part.exists() and part.stat().st_size >= HALF // 2)
@@ -637,13 +647,10 @@ def test_a_process_that_is_killed_holds_nobody_up(publish, site, cache):
     had = part.stat().st_size
     assert data.fetch("toy").read_bytes() == BODY
     assert site.visits[-1] == ("/0.txt", f"bytes={had}-")
-    site.released.set()
 
 
 def test_whoever_has_to_wait_is_told(publish, site, cache, capsys):
-    site.released = threading.Event()
     publish(stuck_after_half)
-    download.PATIENCE = 30.0  # the fixture restores it
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(data.fetch, "toy")
         wait_until(lambda: site.visits)
