@@ -27,6 +27,7 @@ __all__ = [
     "check_tied",
     "config_from_hf",
     "config_to_hf",
+    "empty_model",
     "is_turned",
     "load_pretrained",
     "open_weights",
@@ -98,7 +99,7 @@ def read_config(path: Path) -> dict:
         raise ValueError(f"There is no {path.name} in {path.parent}: give a folder that holds one.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or not JSON ({error}): fetch it again.") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} is JSON, but no configuration: it must be an object with names.")
@@ -186,18 +187,32 @@ def check_tied(path: Path, file, head: str, embedding: str) -> None:
         )
 
 
+def empty_model(config: GPTConfig) -> GPT:
+    """A GPT whose parameters have a place in memory and no values yet.
+
+    Nothing is drawn at random only to be overwritten, and memory that nobody has written to is
+    not taken from the machine.
+    """
+    with torch.device("meta"):  # shapes without numbers
+        model = GPT(config)
+    model.to_empty(device="cpu")
+    if config.tied:
+        model.head.weight = model.wte.weight  # `to_empty` has made two of them
+    return model
+
+
 def load_pretrained(folder: str | Path) -> GPT:
     """Build our GPT from a Hugging Face folder of GPT-2's shape, float32 and in evaluation mode.
 
     Reads `config.json` and `model.safetensors`, one tensor at a time, so that memory holds the
-    model and one tensor more. Nothing is copied before every name and every shape is accounted
-    for; whatever is wrong is one ValueError.
+    model and at most one tensor more. Nothing is copied before every name and every shape is
+    accounted for; whatever is wrong is one ValueError.
     """
     folder = Path(folder)
-    model = GPT(config_from_hf(read_config(folder / "config.json")))
+    model = empty_model(config_from_hf(read_config(folder / "config.json")))
     wanted = dict(model.named_parameters())  # a tied head is not among them
     path = folder / "model.safetensors"
-    with open_weights(path) as file, torch.no_grad():
+    with open_weights(path) as file:
         found = {our_name(name): name for name in file.keys()}
         found.pop(None, None)  # the masks: attention makes its own
         copy = found.pop("head.weight", None) if model.config.tied else None
@@ -205,9 +220,11 @@ def load_pretrained(folder: str | Path) -> GPT:
         check_shapes(path, file, found, wanted)
         if copy:  # some files hold the tied matrix twice
             check_tied(path, file, copy, found["wte.weight"])
-        for name, parameter in wanted.items():
+    for name, parameter in wanted.items():
+        with open_weights(path) as file, torch.no_grad():  # closed, it gives back what it has read
             stored = file.get_tensor(found[name])
             parameter.copy_(stored.T if is_turned(name) else stored)
+        del stored
     return model.eval()
 
 
