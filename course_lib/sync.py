@@ -366,7 +366,8 @@ def execute(chapter: Chapter, notebook: dict) -> dict:
     work = nbformat.from_dict(json.loads(json.dumps(notebook)))
     with temporary_home() as home:
         environment = kernel_environment(home)
-        environment.pop("COURSE_DATA", None)
+        for name in ("COURSE_DATA", "COURSE_CACHE", "COURSE_GPT2"):  # what one machine has
+            environment.pop(name, None)
         try:
             run_notebook(work, chapter.notebook.parent, environment)
         except CellFailed as error:

@@ -1,14 +1,19 @@
 """Pretrained weights: parity with Hugging Face's GPT-2 both ways, and files that are wrong."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from course_lib import sync
+from course_lib.kernel import kernel_environment, run_notebook
 from course_lib.pretrained import (
     config_from_hf,
     config_to_hf,
@@ -334,3 +339,38 @@ def test_loading_takes_little_more_memory_than_the_model(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert 0.9 < float(done.stdout) < 1.3
+
+
+# ---- the notebook on published files -----------------------------------------------------------
+
+DATA = Path(os.environ.get("COURSE_DATA", "nowhere")) / "gpt2"
+
+
+@pytest.fixture(params=["COURSE_GPT2", "COURSE_DATA"])
+def published(request, tmp_path):
+    """(variable, its value): a random model in a folder of its own, or among the real data sets."""
+    torch.manual_seed(0)
+    if request.param == "COURSE_GPT2":
+        tokenizer = Tokenizer.train(Path(__file__).read_text(), 300, ["<|endoftext|>"])
+        save_pretrained(GPT(GPTConfig(300, 96, 2, 3, 24)), tmp_path, tokenizer)
+        return request.param, tmp_path
+    if not (DATA / "vocab.bpe").is_file():
+        pytest.skip("set COURSE_DATA to a folder with gpt2/vocab.bpe and gpt2/encoder.json")
+    shutil.copytree(DATA, tmp_path / "gpt2")
+    save_pretrained(GPT(GPTConfig(50257, 1024, 2, 2, 16)), tmp_path / "gpt2")
+    return request.param, tmp_path
+
+
+def test_notebook_runs_on_published_files(published, tmp_path):
+    """Every cell but two that do not depend on the file and take long: they run elsewhere."""
+    variable, place = published
+    (chapter,) = (each for each in sync.chapters() if each.word == "pretrained")
+    notebook = nbformat.from_dict(sync.load(chapter.notebook))
+    notebook.cells = [c for c in notebook.cells if c.id not in ("others", "cost-measure")]
+    environment = kernel_environment(tmp_path / "home", PYTHONPATH=str(chapter.root))
+    del environment["COURSE_GPT2"]
+    run_notebook(notebook, chapter.notebook.parent, {**environment, variable: str(place)})
+    shown = {cell.id: sync.printed(cell) for cell in notebook.cells if cell.cell_type == "code"}
+    assert "on the published weights" in shown["choose"]
+    assert shown["proof"].count("True") == 2
+    assert shown["five"].startswith("The quick brown fox jumps over the lazy dog ...")
