@@ -28,6 +28,7 @@ __all__ = [
     "config_from_hf",
     "config_to_hf",
     "empty_model",
+    "first_few",
     "is_turned",
     "load_pretrained",
     "open_weights",
@@ -149,6 +150,12 @@ def open_weights(path: Path):
         ) from None
 
 
+def first_few(things: list[str], between: str) -> str:
+    """At most five of them in one line, and how many more there are."""
+    more = f" and {len(things) - 5} more" if things[5:] else ""
+    return between.join(things[:5]) + more
+
+
 def check_names(path: Path, found: dict[str, str], wanted: set[str]) -> None:
     """Raise one ValueError that names what is missing and what is left over, if anything is.
 
@@ -156,13 +163,10 @@ def check_names(path: Path, found: dict[str, str], wanted: set[str]) -> None:
     """
     missing = sorted(their_name(name) for name in wanted - found.keys())
     extra = sorted(found[name] for name in found.keys() - wanted)
-    said = [
-        f"{verb} {', '.join(names[:5])}{f' and {len(names) - 5} more' if names[5:] else ''}"
-        for verb, names in zip(("it lacks", "our model has no place for"), (missing, extra))
-        if names
-    ]
-    if said:
-        raise ValueError(f"{path} does not fit its config.json: {'; '.join(said)}.")
+    wrong = [f"it lacks {first_few(missing, ', ')}"] if missing else []
+    wrong += [f"our model has no place for {first_few(extra, ', ')}"] if extra else []
+    if wrong:
+        raise ValueError(f"{path} does not fit its config.json: {'; '.join(wrong)}.")
 
 
 def check_shapes(path: Path, file, found: dict[str, str], wanted: dict[str, Tensor]) -> None:
@@ -170,12 +174,11 @@ def check_shapes(path: Path, file, found: dict[str, str], wanted: dict[str, Tens
     wrong = []
     for name, parameter in wanted.items():
         there = tuple(file.get_slice(found[name]).get_shape())
-        here = tuple(parameter.shape)[:: -1 if is_turned(name) else 1]
+        here = tuple(parameter.T.shape if is_turned(name) else parameter.shape)
         if there != here:
             wrong.append(f"{found[name]} is {there} and should be {here}")
     if wrong:
-        more = f" (and {len(wrong) - 5} more)" if wrong[5:] else ""
-        raise ValueError(f"{path} does not fit its config.json: {'; '.join(wrong[:5])}{more}.")
+        raise ValueError(f"{path} does not fit its config.json: {first_few(wrong, '; ')}.")
 
 
 def check_tied(path: Path, file, head: str, embedding: str) -> None:
@@ -259,8 +262,11 @@ def save_pretrained(model: GPT, folder: str | Path, tokenizer: Tokenizer | None 
             tensors[their_name(name.replace("weight", "bias"))] = stored.new_zeros(width)
     folder.mkdir(parents=True, exist_ok=True)
     scratch = folder / "model.safetensors.tmp"
-    save_file(tensors, scratch, {"format": "pt"})
-    os.replace(scratch, folder / "model.safetensors")  # the file is there whole, or not at all
+    try:
+        save_file(tensors, scratch, {"format": "pt"})
+        os.replace(scratch, folder / "model.safetensors")  # the new file whole, or the old one
+    finally:
+        scratch.unlink(missing_ok=True)
     write_atomically(folder / "config.json", json.dumps(config_to_hf(model.config), indent=2))
     if tokenizer is not None:
         tokenizer_to_hf(tokenizer, folder)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -339,6 +340,50 @@ def test_loading_takes_little_more_memory_than_the_model(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert 0.9 < float(done.stdout) < 1.3
+
+
+# ---- the programs with Transformers that the notebook shows -------------------------------------
+
+
+def programs() -> dict[str, str]:
+    """The Python texts in the notebook's prose, by cell; the numbers of lines are taken off."""
+    (chapter,) = (each for each in sync.chapters() if each.word == "pretrained")
+    found = {}
+    for cell in sync.load(chapter.notebook)["cells"]:
+        if cell["cell_type"] == "markdown" and "```python" in cell["source"]:
+            text = cell["source"].split("```python\n")[1].split("```")[0]
+            found[cell["id"]] = re.sub(r"(?m)^\d  ", "", text)
+    return found
+
+
+def test_programs_with_transformers_do_what_the_notebook_says(tmp_path, capsys):
+    pytest.importorskip("transformers", reason="no transformers")
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.train(Path(__file__).read_text(), 300, ["<|endoftext|>"])
+    model = GPT(GPTConfig(300, 96, 2, 3, 24))
+    for parameter in model.parameters():  # a model with opinions
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    save_pretrained(model, tmp_path, tokenizer)
+    texts, names = programs(), {}
+    assert len(texts) == 4
+    exec(texts["transformers-text"].replace('"gpt2"', repr(str(tmp_path))), names)
+    shown = capsys.readouterr().out
+    assert shown.count("The quick brown fox jumps over the lazy dog") == 5
+    assert torch.isclose(names["probs"].sum(), torch.tensor(1.0))
+    with torch.no_grad():
+        logits = load_pretrained(tmp_path)(names["batch"]["input_ids"])
+    assert apart(names["logits"], logits[0, -1]) < 1e-5
+
+    with pytest.raises(ValueError, match="num_return_sequences"):
+        exec(texts["bugs-text"], names)
+    try:
+        exec(texts["bug-next-text"], names)
+    except (OverflowError, TypeError, IndexError):
+        pass  # there is no such token
+    assert names["predicted"] == logits[0].argmax() != logits[0, -1].argmax()
+    exec(texts["bug-logits-text"], names)
+    percents = [float(number) for number in re.findall(r"([-\d.]+)%", capsys.readouterr().out)]
+    assert len(percents) == 10 and percents[0] > 100
 
 
 # ---- the notebook on published files -----------------------------------------------------------
