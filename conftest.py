@@ -1,8 +1,8 @@
 """What pytest and nbval need to know about this course.
 
 Kernels start with this environment: the library on their path, no network but this machine's own,
-one place for progress that is not the reader's, no progress bars, and no weights of GPT-2. When a cell writes to stderr,
-nbval names only the stream; the hook below also shows the text.
+one place for progress that is not the reader's, no progress bars, and no weights of GPT-2. When a
+cell writes to stderr, nbval names only the stream; the hook below also shows the text.
 """
 
 import os
