@@ -44,6 +44,14 @@ from course_lib.grading import Mistake, define, prediction, question, wave
             "A position may look at itself, too: the diagonal belongs to the past. Without it "
             "row 0 is empty, and 0 / 0 is NaN.",
             {"torch.ones(T, T)": "torch.ones(T, T), diagonal=-1"},
+            {
+                "torch.ones(T, T)": "torch.ones(T, T), diagonal=-1",
+                "return w": "w[0, 0] = 1\n    return w",
+            },
+            {
+                "torch.ones(T, T)": "torch.ones(T, T), diagonal=-1",
+                "w.sum(dim=1, keepdim=True)": "w.sum(dim=1, keepdim=True).clamp(min=1)",
+            },
         ),
         Mistake(
             "columns",
@@ -61,6 +69,19 @@ from course_lib.grading import Mistake, define, prediction, question, wave
             "all_positions",
             "Every position averages over all T positions. Position t must not see beyond t.",
             {"torch.tril(torch.ones(T, T))": "torch.ones(T, T)"},
+        ),
+        Mistake(
+            "softmax_of_ones",
+            "You take a softmax of ones and zeros, and exp(0) is 1: the future keeps a share. "
+            "Divide by the sum of the row, or put -inf where looking is forbidden.",
+            {"w / w.sum(dim=1, keepdim=True)": "torch.softmax(w, dim=1)"},
+        ),
+        Mistake(
+            "off_by_one",
+            "You divide row t by t. It has t + 1 entries, x[0] to x[t].",
+            {"w.sum(dim=1, keepdim=True)": "torch.arange(T).clamp(min=1)[:, None]"},
+            {"w.sum(dim=1, keepdim=True)": "torch.arange(T)[:, None]"},
+            {"w.sum(dim=1, keepdim=True)": "(torch.arange(T)[:, None] + 2)"},
         ),
     ],
 )
@@ -110,6 +131,7 @@ def average_of_the_past(T):
             "You divide by the square root of the number of positions. The scale comes from the "
             "number of features, the last axis.",
             {"q.size(-1)": "q.size(-2)"},
+            {"q.size(-1)": "k.size(-2)"},
         ),
         Mistake(
             "multiplied",
@@ -358,9 +380,17 @@ def my_split_heads(x, n_head):
         ),
         Mistake(
             "summed",
-            "You added the heads together. They are put side by side; it is the projection after "
-            "them that mixes.",
+            "You added the heads together, or averaged them. They are put side by side; it is the "
+            "projection after them that mixes.",
             {"y.transpose(1, 2).reshape(B, T, H * d)": "y.sum(dim=1)"},
+            {"y.transpose(1, 2).reshape(B, T, H * d)": "y.mean(dim=1)"},
+        ),
+        Mistake(
+            "along_time",
+            "You put the heads one after the other along *time*. Every token keeps its place, and "
+            "its heads stand side by side in the last axis: (B, T, H * d).",
+            {"y.transpose(1, 2).reshape(B, T, H * d)": "y.reshape(B, H * T, d)"},
+            {"reshape(B, T, H * d)": "reshape(B, T * H, d)"},
         ),
     ],
 )

@@ -205,6 +205,16 @@ def split_qkv(W, b):
             "There are two mask buffers per layer, `attn.bias` and `attn.masked_bias`.",
             {'(".attn.bias", ".attn.masked_bias")': '(".attn.bias",)'},
         ),
+        Mistake(
+            "one_rule",
+            "You stop after the first rule that fits. A name in a block needs two of them: `h.` "
+            "and the part of the layer.",
+            {
+                "        name = name.replace(old, new)": (
+                    "        if old in name:\n            return name.replace(old, new)"
+                )
+            },
+        ),
     ],
 )
 def rename(name):

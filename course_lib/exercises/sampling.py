@@ -42,8 +42,14 @@ _LOGITS = [2.0, -0.5, 0.25, 3.0, -2.5]
         ),
         Mistake(
             "ignored",
-            "The temperature is not used.",
+            "The temperature has no effect: unused, or cancelled by the division by the sum.",
             {"logits / temperature": "logits"},
+        ),
+        Mistake(
+            "softmax_twice",
+            "Your numbers went through a softmax twice. Divide the logits, and take one softmax.",
+            {"logits / temperature": "torch.softmax(logits, dim=-1) / temperature"},
+            {"logits / temperature": "torch.softmax(logits / temperature, dim=-1)"},
         ),
         Mistake(
             "still_logits",
@@ -101,7 +107,7 @@ def with_temperature(logits, temperature):
         ),
         Mistake(
             "one_too_few",
-            "The k-th token itself is rejected: `<` and not `<=`.",
+            "The k-th token itself must stay: reject with `<`, or keep with `>=`.",
             {"logits < kth": "logits <= kth"},
         ),
         Mistake(
@@ -127,6 +133,11 @@ def with_temperature(logits, temperature):
             {
                 "torch.topk(logits, k).values[..., "
                 "-1:]": "torch.topk(logits, k).values[..., -1].max()"
+            },
+            {
+                "torch.topk(logits, k).values[..., -1:]": (
+                    "torch.topk(logits.flatten(), k).values[-1]"
+                )
             },
         ),
         Mistake(
@@ -207,6 +218,8 @@ def my_top_k(logits, k):
             "the most likely one down.",
             {"cumulative - sorted_p < p": "sorted_p > 1 - p"},
             {"cumulative - sorted_p < p": "sorted_p >= p"},
+            {"cumulative - sorted_p < p": "sorted_p >= 1 - p"},
+            {"cumulative - sorted_p < p": "sorted_p >= p * sorted_p[0]"},
         ),
         Mistake(
             "one_more",
@@ -287,6 +300,13 @@ def nucleus(probs, p):
                 "torch.cumsum(probs, "
                 "dim=0)": "torch.cumsum(probs.sort(descending=True).values, dim=0)"
             },
+        ),
+        Mistake(
+            "nearest",
+            "You take the token whose number is *nearest* to u. u is a place on the ruler: ask "
+            "which piece it lies in.",
+            {"(torch.cumsum(probs, dim=0) <= u).sum()": "(probs - u).abs().argmin()"},
+            {"<= u).sum()": "- u).abs().argmin()"},
         ),
     ],
 )
@@ -371,6 +391,15 @@ def _copies_first(idx):
             "one_step",
             "You add one token. Repeat it `n_new` times.",
             {"range(n_new)": "range(min(n_new, 1))"},
+        ),
+        Mistake(
+            "asked_once",
+            "You ask the model once, before the loop, and append the same token again and again. "
+            "Every new token changes the input: ask anew in each round.",
+            {
+                "    for _ in range(n_new):\n        logits": "    logits",
+                "        following": "    for _ in range(n_new):\n        following",
+            },
         ),
         Mistake(
             "only_new",

@@ -245,6 +245,7 @@ def train_bpe(text, n_merges):
         ("abc bcd", {(98, 99): 256, (97, 98): 257, (99, 100): 258}),
         ("bcd", {(98, 99): 256, (97, 98): 257, (99, 100): 258}),
         ("cab", {(99, 97): 256, (97, 98): 257}),
+        ("bc abc ab ab", {(98, 99): 256, (97, 98): 257}),
     ],
     mistakes=[
         Mistake(
@@ -275,6 +276,16 @@ def train_bpe(text, n_merges):
             "You compare the pairs themselves. What counts is when a pair was learned, which is "
             "its *id* in `merges`.",
             {"min(candidates, key=lambda pair: merges[pair])": "min(candidates)"},
+        ),
+        Mistake(
+            "most_frequent",
+            "You merge the pair that is most frequent in *this* text. Counting was for training; "
+            "now the pair that was *learned* first goes first.",
+            {
+                "pair = min(candidates, key=lambda pair: merges[pair])": (
+                    "often = candidates.count\n        pair = max(candidates, key=often)"
+                )
+            },
         ),
         Mistake(
             "characters",

@@ -48,6 +48,12 @@ from course_lib.grading import Mistake, define, parsons, prediction, question, w
             {"(guesses, targets)": '(guesses, targets, reduction="sum")'},
         ),
         Mistake(
+            "sum_over_time",
+            "You add up along time and take the mean over the batch only, so the loss grows with "
+            "the length. It is the mean over all predictions.",
+            {"(guesses, targets)": '(guesses, targets, reduction="sum") / len(idx)'},
+        ),
+        Mistake(
             "softmax_first",
             "`F.cross_entropy` takes raw logits and does the softmax itself. You gave it "
             "probabilities.",
@@ -138,6 +144,17 @@ def my_lm_loss(logits, idx):
             "correction_without_t",
             "The correction fades with time: its power is t.",
             {"b1**t": "b1", "b2**t": "b2"},
+        ),
+        Mistake(
+            "t_from_zero",
+            "The power in the corrections is t itself, neither t - 1 nor t + 1: t counts from 1, "
+            "so it is 1 in the first step.",
+            {"    m_hat, v_hat = m": "    t = t - 1\n    m_hat, v_hat = m"},
+            {
+                "m / (1 - b1**t)": "m / (1 - b1 ** (t - 1) if t > 1 else 1)",
+                "v / (1 - b2**t)": "v / (1 - b2 ** (t - 1) if t > 1 else 1)",
+            },
+            {"b1**t": "b1 ** (t + 1)", "b2**t": "b2 ** (t + 1)"},
         ),
         Mistake(
             "l2",
@@ -256,8 +273,14 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
         ),
         Mistake(
             "min_ignored",
-            "The cosine goes down to 0 and not to `min_lr`.",
+            "The cosine goes down to 0 and not to `min_lr`. (Cutting it off at `min_lr` is no "
+            "cure: it must swing between max_lr and min_lr.)",
             {"min_lr + 0.5 * (max_lr - min_lr)": "0.5 * max_lr"},
+            {
+                "min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * progress))": (
+                    "max(min_lr, 0.5 * max_lr * (1 + math.cos(math.pi * progress)))"
+                )
+            },
         ),
         Mistake(
             "half_swing",
@@ -302,6 +325,7 @@ def my_lr_at(step, warmup, total, max_lr, min_lr):
 @define(
     level=2,
     minutes=5,
+    gradient=False,
     task="""Clip a list of gradients: if their joint norm (all numbers of all tensors as one long
     vector) exceeds `max_norm`, scale all of them by one factor so that it becomes `max_norm`.
     Return a new list; small gradients stay as they are.""",
@@ -373,6 +397,7 @@ def my_clip_gradients(grads, max_norm):
 @define(
     level=2,
     minutes=5,
+    gradient=False,
     task="""Get the gradient of one big batch from equally large micro-batches: `g` is the
     gradient of the *mean* squared error on one of them. Combine them so that the result is the
     gradient of the mean over all examples.""",
@@ -480,6 +505,13 @@ def accumulated_gradient(w, xs, ys):
             "two_outside",
             "The 2 belongs under the root, with n_layer.",
             {"math.sqrt(2 * n_layer)": "(2 * math.sqrt(n_layer))"},
+        ),
+        Mistake(
+            "root_of_all",
+            "You take the root of the whole fraction. Only the number of writers stands under it: "
+            "0.02 is a standard deviation already.",
+            {"0.02 / math.sqrt(2 * n_layer)": "math.sqrt(0.02 / (2 * n_layer))"},
+            {"0.02 / math.sqrt(2 * n_layer)": "math.sqrt(0.02 / n_layer)"},
         ),
     ],
 )

@@ -358,12 +358,15 @@ def embed(idx, wte, wpe):
         ),
         Mistake(
             "no_biases",
-            "The biases of the linear layers are missing: 3C and C in attention, 4C and C in the "
-            "MLP.",
+            "Biases of the linear layers are missing, all or some of them: 3C and C in attention, "
+            "4C and C in the MLP.",
             {
                 "(C * 3 * C + 3 * C) + (C * C + C)": "C * 3 * C + C * C",
                 "(C * 4 * C + 4 * C) + (4 * C * C + C)": "C * 4 * C + 4 * C * C",
             },
+            {"(C * 4 * C + 4 * C) + (4 * C * C + C)": "C * 4 * C + 4 * C * C"},
+            {"(4 * C * C + C)": "4 * C * C"},
+            {"C * 3 * C + 3 * C": "C * 3 * C"},
         ),
         Mistake(
             "no_positions",
@@ -377,12 +380,14 @@ def embed(idx, wte, wpe):
         ),
         Mistake(
             "no_norms",
-            "Each block has two layer norms of 2C parameters each.",
+            "4C parameters per block are missing: the biases of attention (3C + C), the MLP's bias "
+            "on the way out to 4C, or the two layer norms (2C each).",
             {" + 2 * 2 * C": ""},
         ),
         Mistake(
             "one_norm",
-            "A block has *two* layer norms, one before each half.",
+            "2C parameters per block are missing: the bias of queries, keys and values is 3C and "
+            "not C, or one of the two layer norms is missing.",
             {" + 2 * 2 * C": " + 2 * C"},
         ),
         Mistake(
@@ -404,6 +409,12 @@ def embed(idx, wte, wpe):
             "one_layer",
             "There are L blocks, and you count one.",
             {"L * block": "block"},
+        ),
+        Mistake(
+            "scores",
+            "You count the T x T scores of attention. They are computed anew for every text and "
+            "are no parameters.",
+            {"block = attention": "scores = T * T\n    block = scores + attention"},
         ),
     ],
 )
