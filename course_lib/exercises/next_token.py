@@ -80,6 +80,39 @@ _PROBS = [[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.25, 0.5, 0.25], [0.05, 0.15, 0.8]
             "before b is one thing, b before a another.",
             {"    return counts": "    counts = counts + counts.T\n    return counts"},
         ),
+        Mistake(
+            "all_later",
+            "You count every later token. Only the one *right after* makes a bigram.",
+            {
+                "    return counts": (
+                    "    counts = torch.zeros(vocab_size, vocab_size)\n"
+                    "    for i in range(len(tokens)):\n"
+                    "        for after in tokens[i + 1 :]:\n"
+                    "            counts[tokens[i], after] += 1\n"
+                    "    return counts"
+                ),
+            },
+        ),
+        Mistake(
+            "normalised",
+            "These are probabilities. Here the plain counts are asked for.",
+            {
+                "    return counts": (
+                    "    counts = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)\n"
+                    "    return counts"
+                ),
+            },
+            {
+                "    return counts": (
+                    "    counts = counts / counts.sum(dim=1, keepdim=True)\n    return counts"
+                ),
+            },
+        ),
+        Mistake(
+            "starts_at_one",
+            "Every count is one too large: begin with zeros. Smoothing comes later.",
+            {"    return counts": "    counts = counts + 1\n    return counts"},
+        ),
     ],
 )
 def bigram_counts(tokens, vocab_size):
@@ -169,6 +202,25 @@ def bigram_counts(tokens, vocab_size):
                 ),
             },
         ),
+        Mistake(
+            "fixed_one",
+            "You add 1 to every count. Add `alpha`, which may be another number.",
+            {"counts + alpha": "counts + 1"},
+        ),
+        Mistake(
+            "largest",
+            "You divide by the largest number of the row. Divide by the *sum* of the row.",
+            {"smoothed.sum(dim=1, keepdim=True)": "smoothed.amax(dim=1, keepdim=True)"},
+        ),
+        Mistake(
+            "log_probs",
+            "These are log-probabilities, and probabilities are asked for.",
+            {
+                "smoothed / smoothed.sum(dim=1, keepdim=True)": (
+                    "torch.log(smoothed / smoothed.sum(dim=1, keepdim=True))"
+                ),
+            },
+        ),
     ],
 )
 def bigram_probs(counts, alpha):
@@ -195,9 +247,10 @@ def bigram_probs(counts, alpha):
     mistakes=[
         Mistake(
             "log2",
-            "You used the logarithm to base 2, which gives bits. This course counts in nats, with "
-            "the natural logarithm.",
+            "You used the logarithm to another base: 2 gives bits. This course counts in nats, "
+            "with the natural logarithm.",
             {"torch.log(": "torch.log2("},
+            {"torch.log(": "torch.log10("},
         ),
         Mistake(
             "sum",
@@ -245,6 +298,23 @@ def bigram_probs(counts, alpha):
             "went through a softmax. They need a log only.",
             {"-torch.log(picked).mean()": "torch.nn.functional.cross_entropy(probs, targets)"},
         ),
+        Mistake(
+            "all_entries",
+            "You average over the whole table. Only the probability that each true token was "
+            "given counts, one per row.",
+            {"torch.log(picked)": "torch.log(probs)"},
+        ),
+        Mistake(
+            "not_averaged",
+            "You return one surprise per position. Take their mean.",
+            {"torch.log(picked).mean()": "torch.log(picked)"},
+        ),
+        Mistake(
+            "own_guess",
+            "You weight with the model's own probabilities: that is the entropy of its guess, "
+            "whatever came. Score the token that really came.",
+            {"-torch.log(picked).mean()": "-(probs * torch.log(probs)).sum(dim=1).mean()"},
+        ),
     ],
 )
 def nll(probs, targets):
@@ -279,8 +349,10 @@ def nll(probs, targets):
         ),
         Mistake(
             "log2",
-            "You used the logarithm to base 2: that is the entropy in bits. Here we count in nats.",
+            "You used the logarithm to another base: with 2 it is the entropy in bits. Here we "
+            "count in nats.",
             {"    return": "    terms = terms / math.log(2)\n    return"},
+            {"    return": "    terms = terms / math.log(10)\n    return"},
         ),
         Mistake(
             "sign",
@@ -309,6 +381,16 @@ def nll(probs, targets):
             "certain outcome gets a surprise below 0. Use `torch.xlogy(p, p)`, or leave outcomes "
             "of probability 0 out.",
             *({"torch.xlogy(p, p)": f"p * torch.log(p + 1e-{n})"} for n in (3, 2, 4, 5, 6, 7)),
+        ),
+        Mistake(
+            "perplexity",
+            "You return the perplexity. The entropy is its logarithm.",
+            {"-terms.sum()": "torch.exp(-terms.sum())"},
+        ),
+        Mistake(
+            "not_summed",
+            "You return the shares of the outcomes. Their sum is the entropy.",
+            {"-terms.sum()": "-terms"},
         ),
     ],
 )
@@ -399,6 +481,32 @@ def my_entropy(p):
                 "y = torch.stack([tokens[s + 1 : s + 1 + length] for s in starts])": (
                     "y = tokens[1 : len(starts) * length + 1].view(-1, length)"
                 ),
+            },
+        ),
+        Mistake(
+            "long_inputs",
+            "Your inputs are one token too long. Only the targets reach one token further.",
+            {"tokens[s : s + length]": "tokens[s : s + length + 1]"},
+        ),
+        Mistake(
+            "rolled",
+            "You shift inside the window, so the last target is the window's own first token. "
+            "It is the token that comes after the window in the text.",
+            {"torch.stack([tokens[s + 1 : s + 1 + length] for s in starts])": "x.roll(-1, dims=1)"},
+        ),
+        Mistake(
+            "plus_one",
+            "You add 1 to the tokens themselves. Move one *place* on in the text.",
+            {"torch.stack([tokens[s + 1 : s + 1 + length] for s in starts])": "x + 1"},
+        ),
+        Mistake(
+            "positions",
+            "You return the positions. Look up the tokens that stand there.",
+            {
+                "torch.stack([tokens[s : s + length] for s in starts])": (
+                    "starts[:, None] + torch.arange(length)"
+                ),
+                "torch.stack([tokens[s + 1 : s + 1 + length] for s in starts])": "x + 1",
             },
         ),
     ],

@@ -177,7 +177,9 @@ def _wrong_type(got, want):
         return names.get(type(value).__name__, f"a {type(value).__name__}")
 
     both = (list, tuple)
-    fits = isinstance(got, type(want)) or (isinstance(got, both) and isinstance(want, both))
+    fits = isinstance(got, type(want)) or any(
+        isinstance(got, kind) and isinstance(want, kind) for kind in (both, dict)
+    )
     if not fits and not (array(got) and array(want) and not isinstance(got, both)):
         return f"Your function returns {name(got)}; expected is {name(want)}."
 

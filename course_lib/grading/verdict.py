@@ -147,6 +147,12 @@ def pair_outcomes(item: Exercise) -> list[tuple[tuple[Mistake, ...], list[Outcom
     return cache["pairs"]
 
 
+def _known(item: Exercise):
+    """Single mistakes, then pairs of them; the pairs take longer and are made when needed."""
+    yield from mistake_outcomes(item)
+    yield from pair_outcomes(item)
+
+
 def _outcomes(item, variants):
     found = []
     with warnings.catch_warnings():
@@ -171,7 +177,7 @@ def _compare(item, function, got: list[Outcome], want: list[Outcome]) -> Verdict
             "right", [item.insight, *_gradient(item, function)]
         )
     seen = [_sight(item, wrong[0], got[wrong[0]], want[wrong[0]])]
-    for mistakes, outcomes in mistake_outcomes(item) + pair_outcomes(item):
+    for mistakes, outcomes in _known(item):
         if outcomes == got or _match(got, outcomes, want, wrong):
             kind = "mistake" if len(mistakes) == 1 else "two"
             return Verdict(
