@@ -59,6 +59,20 @@ def _state():
             {'"c_proj.weight", "c_fc.weight"': '"attn.c_proj.weight"'},
         ),
         Mistake(
+            "some_missing",
+            "Some of the linear layers are left as they were: c_attn, c_fc and *both* c_proj are "
+            "stored as (in, out).",
+            *(
+                {'("c_attn.weight", "c_proj.weight", "c_fc.weight")': names}
+                for names in (
+                    '("c_attn.weight",)',
+                    '("c_fc.weight", "mlp.c_proj.weight")',
+                    '("c_attn.weight", "c_proj.weight")',
+                    '("c_attn.weight", "c_fc.weight")',
+                )
+            ),
+        ),
+        Mistake(
             "dropped",
             "Your dict holds the transposed weights only. The others belong to the model, too.",
             {"in state.items()}": "in state.items() if name.endswith(conv)}"},
@@ -204,6 +218,16 @@ def split_qkv(W, b):
             "one_mask",
             "There are two mask buffers per layer, `attn.bias` and `attn.masked_bias`.",
             {'(".attn.bias", ".attn.masked_bias")': '(".attn.bias",)'},
+        ),
+        Mistake(
+            "one_rule",
+            "You stop after the first rule that fits. A name in a block needs two of them: `h.` "
+            "and the part of the layer.",
+            {
+                "        name = name.replace(old, new)": (
+                    "        if old in name:\n            return name.replace(old, new)"
+                )
+            },
         ),
     ],
 )
