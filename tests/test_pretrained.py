@@ -406,16 +406,37 @@ def published(request, tmp_path):
     return request.param, tmp_path
 
 
+def run_chapter(tmp_path, keep, **variables) -> dict[str, str]:
+    """What the cells print that `keep(id)` keeps, with these environment variables."""
+    (chapter,) = (each for each in sync.chapters() if each.word == "pretrained")
+    notebook = nbformat.from_dict(sync.load(chapter.notebook))
+    notebook.cells = [cell for cell in notebook.cells if keep(cell.id)]
+    for cell in notebook.cells:
+        if "DOWNLOAD" in variables:
+            cell.source = cell.source.replace("DOWNLOAD = False", "DOWNLOAD = True")
+    environment = {**kernel_environment(tmp_path / "home"), **variables}
+    if "COURSE_GPT2" not in variables:
+        environment.pop("COURSE_GPT2", None)
+    run_notebook(notebook, chapter.notebook.parent, environment)
+    return {cell.id: sync.printed(cell) for cell in notebook.cells if cell.cell_type == "code"}
+
+
 def test_notebook_runs_on_published_files(published, tmp_path):
     """Every cell but two that do not depend on the file and take long: they run elsewhere."""
     variable, place = published
-    (chapter,) = (each for each in sync.chapters() if each.word == "pretrained")
-    notebook = nbformat.from_dict(sync.load(chapter.notebook))
-    notebook.cells = [c for c in notebook.cells if c.id not in ("others", "cost-measure")]
-    environment = kernel_environment(tmp_path / "home", PYTHONPATH=str(chapter.root))
-    del environment["COURSE_GPT2"]
-    run_notebook(notebook, chapter.notebook.parent, {**environment, variable: str(place)})
-    shown = {cell.id: sync.printed(cell) for cell in notebook.cells if cell.cell_type == "code"}
+    slow = ("others", "cost-measure")
+    shown = run_chapter(tmp_path, lambda id: id not in slow, **{variable: str(place)})
     assert "on the published weights" in shown["choose"]
     assert shown["proof"].count("True") == 2
     assert shown["five"].startswith("The quick brown fox jumps over the lazy dog ...")
+
+
+def test_without_a_network_the_notebook_says_so_and_goes_on(tmp_path):
+    ids = "setup imports our_name their_name is_turned SHAPE read_config config_from_hf"
+    ids += " config_to_hf tokenizer_to_hf save_pretrained own-model choose choose-tokenizer"
+    places = {"COURSE_DATA": str(tmp_path), "COURSE_CACHE": str(tmp_path)}
+    shown = run_chapter(tmp_path, lambda id: id in ids.split(), DOWNLOAD="yes", **places)
+    failed, goes_on = shown["choose"].splitlines()
+    assert "could not be downloaded" in failed and "Traceback" not in failed
+    assert goes_on.endswith("runs on the little GPT.")
+    assert "1,024 tokens" in shown["choose-tokenizer"]
