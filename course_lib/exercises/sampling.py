@@ -42,8 +42,8 @@ _LOGITS = [2.0, -0.5, 0.25, 3.0, -2.5]
         ),
         Mistake(
             "ignored",
-            "The temperature has no effect: unused, subtracted, or cancelled by the division by the "
-            "sum.",
+            "The temperature has no effect: unused, subtracted, or cancelled by the division by "
+            "the sum.",
             {"logits / temperature": "logits"},
         ),
         Mistake(

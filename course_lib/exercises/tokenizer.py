@@ -337,6 +337,13 @@ def train_bpe(text, n_merges):
             "You merge the first pair from the left that can be merged. The merge that was "
             "*learned* first goes first, wherever it stands.",
             {"min(candidates, key=lambda pair: merges[pair])": "candidates[0]"},
+            {
+                "min(candidates, key=lambda pair: merges[pair])": "candidates[0]",
+                "ids = merge(ids, pair, merges[pair])": (
+                    "i = list(zip(ids, ids[1:])).index(pair)\n"
+                    "        ids = ids[:i] + [merges[pair]] + ids[i + 2 :]"
+                ),
+            },
         ),
         Mistake(
             "right_to_left",
