@@ -33,7 +33,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -339,11 +339,9 @@ class ParallelRun(TrainingRun):
         fused: bool | None = None,
     ):
         self.place, self.meter = place, Meter()
+        self.divisor = float(place.size)  # what the sum of the gradients over ranks is divided by
         if fsdp and place.size > 1:
-            mesh = init_device_mesh(place.device.type, (place.size,))
-            for block in model.blocks:  # a block's weights are fetched when its turn comes
-                fully_shard(block, mesh=mesh)
-            fully_shard(model, mesh=mesh)
+            self.divisor = shard(model, place)
         super().__init__(model, batches, config)
         if place.device.type == "cuda" if fused is None else fused:
             self.optimizer = FusedAdamW(
@@ -356,6 +354,22 @@ class ParallelRun(TrainingRun):
             # gradients of the last layers while those of the first are still being computed.
             gpu = [place.device.index] if place.device.type == "cuda" else None
             self.net = DistributedDataParallel(model, device_ids=gpu)
+
+
+def shard(model: GPT, place: Place) -> float:
+    """Share the weights out over the processes, and return what sums of gradients get divided by.
+
+    That is measured: up to torch 2.8 and longer, gloo adds where it is asked for an average.
+    """
+    if place.device.type == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
+        raise ValueError('"fsdp" needs a GPU, or torch 2.7: update torch, or set it to false.')
+    mesh = init_device_mesh(place.device.type, (place.size,))
+    for block in model.blocks:  # a block's weights are fetched when its turn comes
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    ones = torch.ones(place.size, device=place.device)
+    dist.reduce_scatter_tensor(ones[:1], ones.clone(), dist.ReduceOp.AVG)
+    return place.size / ones[0].item()
 
 
 def check_agreement(run: ParallelRun) -> None:
@@ -392,8 +406,7 @@ def parallel_gradients(run: ParallelRun, x: Tensor, y: Tensor, count: Tensor) ->
 
     The processes exchange gradients with the last piece only. Returns the whole batch's loss.
     """
-    size = run.place.size
-    pieces = math.ceil(run.config.pieces / size)
+    pieces = math.ceil(run.config.pieces / run.place.size)
     parts = list(zip(x.chunk(pieces), y.chunk(pieces)))
     total = torch.zeros((), dtype=torch.float64, device=run.device)
     for number, (x_piece, y_piece) in enumerate(parts, start=1):
@@ -402,9 +415,17 @@ def parallel_gradients(run: ParallelRun, x: Tensor, y: Tensor, count: Tensor) ->
                 loss = lm_loss(run.net(x_piece), y_piece, count)
             # Both wrappers divide the sum over ranks by their number. The loss is divided by the
             # count of the whole batch already, so that is undone: the sum itself is the gradient.
-            run.scaler.scale(loss * size).backward()
+            run.scaler.scale(loss * run.divisor).backward()
         total += loss.detach()
     return summed(total, run.place).item()
+
+
+def clip(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
+    """`clip_gradients`, also where a gradient lies in shards and no process knows its norm."""
+    parameters = list(parameters)
+    if not any(isinstance(p, DTensor) for p in parameters):
+        return clip_gradients(parameters, max_norm)
+    return nn.utils.clip_grad_norm_(parameters, max_norm).full_tensor().item()
 
 
 def parallel_step(run: ParallelRun) -> float:
@@ -416,7 +437,7 @@ def parallel_step(run: ParallelRun) -> float:
     optimizer.zero_grad()
     loss = parallel_gradients(run, *mine, torch.tensor(max(scored, 1)))
     run.scaler.unscale_(optimizer)
-    norm = clip_gradients(optimizer.params.values(), config.clip)
+    norm = clip(optimizer.params.values(), config.clip)
     if not math.isfinite(loss) or not (math.isfinite(norm) or run.scaler.is_enabled()):
         raise ValueError(
             f"The loss or its gradient is no longer a number at step {run.step}: lower max_lr, "

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from distributed_ranks import BATCH, CONFIG, KINDS, parallel_run, rows, small_model
+from distributed_ranks import BATCH, CAN_SHARD, CONFIG, KINDS, parallel_run, rows, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
@@ -64,6 +64,13 @@ TINY = {
     "model": {"n_layer": 1, "n_head": 1, "n_embd": 16},
     "training": {"steps": 8, "pieces": 4, "warmup": 3, "evaluate_every": 5, "save_every": 2},
 }
+
+
+sharded = pytest.mark.skipif(not CAN_SHARD, reason="this torch has no FSDP2 on the CPU")
+SHARDED_OR_NOT = [
+    pytest.param(kind, marks=[sharded] if options.get("fsdp") else [])
+    for kind, options in KINDS.items()
+]
 
 
 @pytest.fixture(autouse=True)
@@ -182,13 +189,13 @@ def two(tmp_path_factory):
     return folder, reports
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SHARDED_OR_NOT)
 def test_two_processes_walk_the_curve_of_one(one, two, kind):
     for report in two[1]:
         assert_same_curve(report["curves"][kind], one[0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SHARDED_OR_NOT)
 def test_two_processes_end_with_the_weights_of_one(one, two, kind):
     tensors, about = read_safetensors(two[0] / f"{kind}.safetensors", "training run")
     assert about["history"]["losses"] == two[1][0]["curves"][kind]["losses"]
@@ -210,18 +217,23 @@ def test_gradients_are_exchanged_once_per_step_however_many_pieces(two):
         found = report["exchanges"]["ddp"]
         # per step one for the gradients (the model fits into one bucket), one for the loss
         assert found["gloo:all_reduce"] == 2 * (1 + 1), found
+
+
+@sharded
+def test_shards_are_exchanged_once_per_step_too(two):
+    for report in two[1]:
         found = report["exchanges"]["fsdp"]
         # each of two blocks, and what is around them, sends its gradients once per step
         assert found["c10d::_reduce_scatter_base_"] == 2 * (2 + 1), found
 
 
 def test_rank_0_writes_the_checkpoints_alone(two):
-    for kind in KINDS:
+    for kind in two[1][0]["writes"]:
         assert [report["writes"][kind] for report in two[1]] == [3, 0]  # steps 3, 6 and 8
     assert not [path.name for path in two[0].iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SHARDED_OR_NOT)
 def test_a_run_of_two_processes_continues_in_one(one, two, kind):
     run = TrainingRun(small_model(), batches(), CONFIG)
     load_checkpoint(two[0] / f"{kind}-half.safetensors", run)
@@ -231,7 +243,7 @@ def test_a_run_of_two_processes_continues_in_one(one, two, kind):
     assert_same_curve(vars(run.history), one[0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SHARDED_OR_NOT)
 def test_a_run_of_one_process_continues_on_two(one, two, kind):
     for report in two[1]:
         assert_same_curve(report["resumed"][kind], one[0])
@@ -243,6 +255,7 @@ def test_bad_input_is_refused_on_every_rank_with_the_same_sentence(two):
     assert "bad.safetensors" in damaged and "The processes differ" in differ
 
 
+@sharded
 def test_an_overflow_on_one_rank_skips_the_step_on_all(two):
     for mine, other in zip(two[1][0]["skipped"], two[1][1]["skipped"]):
         assert mine == other
@@ -268,7 +281,7 @@ def test_killing_one_process_ends_the_other_and_leaves_the_checkpoint_whole(tmp_
 
 
 def test_interrupting_one_process_ends_both_in_a_sentence(tmp_path):
-    write_config(tmp_path, checkpoint=str(tmp_path / "run.safetensors"), fsdp=True)
+    write_config(tmp_path, checkpoint=str(tmp_path / "run.safetensors"), fsdp=CAN_SHARD)
     other, interrupted = two_ranks("interrupt", tmp_path)
     assert interrupted.returncode == 130 and other.returncode == 1
     assert "rank 1: Training stops: interrupted. The checkpoint" in interrupted.stderr
@@ -392,6 +405,12 @@ def test_an_interrupted_run_says_what_is_left(tmp_path, monkeypatch, capsys):
 
 
 # ---- parts -------------------------------------------------------------------------------------
+
+
+def test_a_torch_without_fsdp_on_the_cpu_is_told_so(monkeypatch):
+    monkeypatch.delattr(torch.cpu.Stream, "record_event", raising=False)
+    with pytest.raises(ValueError, match="needs a GPU, or torch 2.7"):
+        parallel_run(Place(0, 2, torch.device("cpu")), fsdp=True)
 
 
 @settings(deadline=None)
