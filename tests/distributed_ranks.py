@@ -53,7 +53,7 @@ KINDS = {"ddp": {}, "fsdp": {"fsdp": True}, "fsdp, fused": {"fsdp": True, "fused
 
 def training_in_parallel(place, folder: Path) -> dict:
     """Everything that needs a group of processes but leaves it whole."""
-    result = {"curves": {}, "writes": {}, "resumed": {}, "exchanges": {}}
+    result = {"curves": {}, "writes": {}, "resumed": {}, "exchanges": {}, "random": {}}
     for kind, options in KINDS.items():
         if options.get("fsdp") and not CAN_SHARD:
             continue
@@ -72,6 +72,7 @@ def training_in_parallel(place, folder: Path) -> dict:
         # And a run that one process has stopped after half of its steps, continued here.
         run = parallel_run(place, **options)
         distributed.load(folder / "one-half.safetensors", run)
+        result["random"][kind] = torch.get_rng_state().sum().item()
         while run.step < CONFIG.steps:
             distributed.parallel_step(run)
         result["resumed"][kind] = vars(run.history)

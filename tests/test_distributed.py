@@ -3,6 +3,8 @@
 The processes are real ones on this machine: they talk over gloo, on loopback only.
 """
 
+import functools
+import itertools
 import json
 import math
 import os
@@ -16,12 +18,23 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from distributed_ranks import BATCH, CAN_SHARD, CONFIG, KINDS, parallel_run, rows, small_model
+from distributed_ranks import (
+    BATCH,
+    CAN_SHARD,
+    CONFIG,
+    KINDS,
+    SMALL,
+    parallel_run,
+    rows,
+    small_model,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from course_lib import distributed, training
+from course_lib import bench, distributed, training
+from course_lib.bench import gpu
+from course_lib.bench.measure import CannotMeasure, Options
 from course_lib.distributed import (
     FusedAdamW,
     Place,
@@ -51,7 +64,7 @@ from course_lib.training import (
     train_from_recipe,
     training_step,
 )
-from course_lib.transformer import GPT, GPTConfig
+from course_lib.transformer import GPT, GPTConfig, count_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 ALONE = Place(0, 1, torch.device("cpu"))
@@ -247,6 +260,12 @@ def test_a_run_of_two_processes_continues_in_one(one, two, kind):
 def test_a_run_of_one_process_continues_on_two(one, two, kind):
     for report in two[1]:
         assert_same_curve(report["resumed"][kind], one[0])
+
+
+def test_ranks_draw_different_random_numbers_and_rank_0_those_of_the_saved_run(two):
+    tensors, _ = read_safetensors(two[0] / "one-half.safetensors", "training run")
+    for kind, mine in two[1][0]["random"].items():
+        assert mine == tensors["random.cpu"].sum().item() != two[1][1]["random"][kind]
 
 
 def test_bad_input_is_refused_on_every_rank_with_the_same_sentence(two):
@@ -566,3 +585,65 @@ def test_compiling_keeps_the_names_of_the_parameters(monkeypatch, by_block):
     assert compile_model(model, torch.device("cpu"), by_block) == ""
     assert [each.__name__ for each in compiled] == (["Block"] * 2 if by_block else ["GPT"])
     assert weights(model).keys() == weights(small_model()).keys()
+
+
+# ---- the benchmark on a GPU --------------------------------------------------------------------
+
+
+def test_the_benchmark_says_in_a_sentence_that_there_is_no_gpu(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert bench.main(["gpu"]) == 1
+    assert capsys.readouterr().err.startswith("gpu: There is no NVIDIA GPU here")
+
+
+@pytest.fixture
+def small_benchmark(monkeypatch):
+    """The benchmark with few rows and steps, on the CPU; every look at the clock is a second."""
+    monkeypatch.setattr(gpu, "BATCH", 4)
+    monkeypatch.setattr(gpu, "STEPS", 2)
+    monkeypatch.setattr(gpu, "compile_model", lambda model, device: "Not compiled.")
+    ticks = itertools.count()
+    monkeypatch.setattr(gpu.time, "perf_counter", lambda: next(ticks))
+    return functools.partial(gpu.measured, torch.device("cpu"), shape=SMALL, options=Options(2))
+
+
+def test_the_benchmark_holds_us_against_transformers_and_the_peak(small_benchmark):
+    speed, share = small_benchmark(name="NVIDIA A100-SXM4-40GB")
+    tokens = 2 * 4 * 12  # steps, rows, context: in one second
+    assert speed.ours == speed.theirs == [tokens] * 2 and speed.peer == "transformers' GPT-2"
+    assert speed.goal.limit == 1.2 and share.goal.limit == 0.45
+    assert share.ours == [tokens * flops_per_token(SMALL, 12) / 312e12] * 2
+    assert "A100" in speed.note and "4 rows of 12. Not compiled." in speed.note
+
+
+def test_an_unknown_card_has_no_utilisation(small_benchmark, capsys):
+    (speed,) = small_benchmark(name="Some Card")
+    assert speed.theirs and "Some Card is not in the table" in capsys.readouterr().out
+
+
+def test_the_batch_is_halved_until_it_fits(small_benchmark, monkeypatch):
+    real = gpu.training_speed
+
+    def crowded(model, logits, device, shape, rows):
+        if rows > limit:
+            raise torch.cuda.OutOfMemoryError
+        return real(model, logits, device, shape, rows)
+
+    monkeypatch.setattr(gpu, "training_speed", crowded)
+    limit = 1
+    assert "1 rows of 12" in small_benchmark(name="Some Card")[0].note
+    limit = 0
+    with pytest.raises(CannotMeasure, match="does not fit"):
+        small_benchmark(name="Some Card")
+
+
+def test_both_contestants_train_the_same_shape():
+    torch.manual_seed(0)
+    mine, other = GPT(SMALL), gpu.hugging_face(SMALL)
+    assert sum(p.numel() for p in other.parameters()) == count_parameters(SMALL)
+    x, y = rows()
+    for model, logits in ((mine, mine), (other, lambda ids: other(ids).logits)):
+        before = lm_loss(logits(x), y).item()
+        assert torch.equal(logits(x), logits(x)), "there is no dropout"
+        gpu.training_speed(model, logits, torch.device("cpu"), SMALL, rows=2)
+        assert lm_loss(logits(x), y).item() != before, "the warm-up trains"
