@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,13 @@ def test_ratio_is_the_median_of_the_rounds_and_above_1_means_better():
     assert speeds.measured() == 3.0
     times = row(unit="s", ours=[2.0], theirs=[8.0], more_is_better=False)
     assert times.measured() == 4.0
+
+
+def test_a_goal_for_every_run_is_held_against_the_worst():
+    losses = row(ours=[1.7, 1.5, 1.6], peer="", theirs=[], goal=Goal(1.65, at_least=False))
+    assert losses.measured() == 1.6
+    assert replace(losses, goal=Goal(1.65, at_least=False, worst=True)).measured() == 1.7
+    assert replace(losses, goal=Goal(1.65, worst=True)).measured() == 1.5
 
 
 def test_a_peer_needs_a_figure_for_each_of_ours():
