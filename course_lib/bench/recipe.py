@@ -26,10 +26,12 @@ __all__ = [
     "Run",
     "SquaredReLU",
     "TokenShift",
+    "exact_gelu",
     "newton_schulz",
     "plateau",
     "random_windows",
     "rotate",
+    "torch_attention",
 ]
 
 # ---- ingredients that change the model ---------------------------------------------------------
@@ -56,8 +58,7 @@ class RotaryAttention(CausalSelfAttention):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, cache=None) -> Tensor:
         """x (B, T, C) -> (B, T, C), in training only: it takes neither a mask nor a cache."""
-        if mask is not None or cache is not None:
-            raise ValueError("The speedrun's attention is for training: no mask and no cache.")
+        no_mask_and_no_cache(mask, cache)
         q, k, v = (split_heads(part, self.n_head) for part in self.qkv(x).chunk(3, dim=-1))
         q, k = rotate(q, self.base), rotate(k, self.base)
         dropout = self.dropout if self.training else 0.0
@@ -84,6 +85,47 @@ class SquaredReLU(MLP):
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.fc(x))
         return self.dropout(self.proj(h * h))  # .square() has a slower gradient on a CPU
+
+
+class TorchAttention(CausalSelfAttention):
+    """Chapter 3's attention computed by torch's own kernel, which never stores the weights."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, cache=None) -> Tensor:
+        """x (B, T, C) -> (B, T, C), in training only: it takes neither a mask nor a cache."""
+        no_mask_and_no_cache(mask, cache)
+        q, k, v = (split_heads(part, self.n_head) for part in self.qkv(x).chunk(3, dim=-1))
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        return F.dropout(self.proj(merge_heads(y)), dropout)
+
+
+class ExactGELU(MLP):
+    """Chapter 4's MLP with x times the normal distribution function, instead of GPT-2's tanh."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.proj(F.gelu(self.fc(x))))
+
+
+def no_mask_and_no_cache(mask: Tensor | None, cache) -> None:
+    """Raise a ValueError if either is there."""
+    if mask is not None or cache is not None:
+        raise ValueError("This attention is for training: it takes no mask and no cache.")
+
+
+def torch_attention(model: GPT) -> None:
+    """Attention by torch's kernel: faster in float32 on long contexts. Not in the speedrun."""
+    config = model.config
+    for block in model.blocks:
+        block.attn = like(
+            block.attn, TorchAttention(config.n_embd, config.n_head, config.dropout, config.bias)
+        )
+
+
+def exact_gelu(model: GPT) -> None:
+    """The exact GELU: on a CPU three times as fast as the tanh form. Not in the speedrun."""
+    config = model.config
+    for block in model.blocks:
+        block.mlp = like(block.mlp, ExactGELU(config.n_embd, config.dropout, config.bias))
 
 
 def rotary(model: GPT) -> None:

@@ -34,7 +34,7 @@ LONG_TARGET = 1.65  # in the preset's whole time
 FASTER = 15  # times
 PRESET_STEPS = 2_000
 SHORT = Recipe()
-LONG = replace(SHORT, steps=2_000, n_embd=128, matrix_lr=0.02)
+LONG = replace(SHORT, steps=1_400, n_layer=3, n_head=4, n_embd=128, matrix_lr=0.02)
 
 
 def characters() -> tuple[Tensor, tuple[Tensor, Tensor], int]:
