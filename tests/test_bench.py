@@ -284,9 +284,10 @@ def test_torchs_attention_computes_what_chapter_3_does():
 
 
 def test_exact_gelu_is_x_times_the_normal_distribution_function():
-    model, x = gpt(), torch.randn(2, 3, 16)
+    # In float32 the tanh form is too close to tell.
+    model, x = gpt().double(), 9 * torch.randn(2, 3, 16).double()
     recipe.exact_gelu(model)
-    mlp = model.blocks[0].mlp
+    mlp = model.blocks[0].mlp.double()
     h = mlp.fc(x)
     by_hand = h * 0.5 * (1 + torch.erf(h / math.sqrt(2)))
     torch.testing.assert_close(mlp(x), mlp.proj(by_hand))

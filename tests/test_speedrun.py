@@ -124,6 +124,8 @@ def test_every_parameter_has_exactly_one_optimiser():
         matrices, rest = r.optimizers(model, recipe)
         if isinstance(matrices, Muon):
             first = [p for group in matrices.groups.values() for p, _ in group]
+            # Queries, keys and values are three matrices: each is made orthogonal by itself.
+            assert set(matrices.groups) == {(16, 16), (64, 16), (16, 64)}
         else:
             first = list(matrices.params.values())
         both = first + list(rest.params.values())

@@ -271,7 +271,7 @@ class Recipe:
     batch_size: int = 16
     dropout: float = 0.0
     matrix_lr: float = 0.04  # Muon's
-    adam_lr: float = 0.005  # that of the matrices without Muon
+    adam_lr: float = 0.003  # that of the matrices without Muon
     lr: float = 0.01  # for embeddings, head and gains
     momentum: float = 0.8
     weight_decay: float = 0.0
