@@ -150,10 +150,11 @@ def interleave(
 
 @dataclass(frozen=True)
 class Goal:
-    """What a row should reach: a ratio where there is a peer, otherwise its own median."""
+    """What a row should reach: its ratio where there is a peer, otherwise its own figure."""
 
     limit: float
     at_least: bool = True  # otherwise: at most
+    worst: bool = False  # every single figure should reach it, not only the median
 
     def met(self, measured: float) -> bool:
         return measured >= self.limit if self.at_least else measured <= self.limit
@@ -205,7 +206,10 @@ class Result:
 
     def measured(self) -> float:
         """What a goal is held against: the median ratio, or without a peer our median."""
-        return quartiles(self.ratios() if self.peer else self.ours)[1]
+        figures = self.ratios() if self.peer else self.ours
+        if self.goal is not None and self.goal.worst:
+            return min(figures) if self.goal.at_least else max(figures)
+        return quartiles(figures)[1]
 
     def verdict(self) -> str:
         return "" if self.goal is None else self.goal.verdict(self.measured())
