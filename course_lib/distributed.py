@@ -18,9 +18,10 @@ The config file is JSON. All entries are optional, and what is left out is the r
      "fsdp": false, "compile": false, "fused": null}
 
 `batch_size` and `pieces` count for all processes together. A run whose checkpoint exists continues
-from it, whatever number of processes wrote it; to start again, name another file. `output` is where
-the finished model goes (see `load_model`), its tokenizer beside it. `fused` is torch's own AdamW in
-one kernel; null takes it on a GPU.
+from it, however many processes wrote it; to start again, name another file. So torchrun, given
+`--max-restarts=3`, goes on by itself when a process was lost. `output` is where the finished model
+goes (see `load_model`), its tokenizer beside it. `fused` is torch's own AdamW in one kernel; null
+takes it on a GPU.
 """
 
 import argparse
@@ -213,7 +214,7 @@ def joined() -> Iterator[Place]:
         # torch has no class of its own for a peer that is gone: gloo raises a plain RuntimeError
         if not isinstance(error, dist.DistError) and not re.search("gloo|NCCL", str(error)):
             raise
-        reason = str(error).strip().splitlines()[0]
+        reason = re.sub(r"^\[[^]]*\]\s*", "", str(error)).split("\n")[0].split(". ")[0]
         raise Ended(
             f"another process of this run has ended or cannot be reached ({reason})"
         ) from error
@@ -262,10 +263,7 @@ def share_of(x: Tensor, y: Tensor, rank: int, size: int) -> tuple[Tensor, Tensor
 
 
 class FusedAdamW(torch.optim.AdamW):
-    """`training.AdamW` computed by torch in one kernel, under the same names.
-
-    `m`, `v`, `t` and `lr` mean the same, so a checkpoint of one continues in the other.
-    """
+    """`training.AdamW` by torch, in one kernel; a checkpoint of one continues in the other."""
 
     def __init__(self, named_parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
         self.params = dict(named_parameters)
@@ -359,7 +357,7 @@ class ParallelRun(TrainingRun):
 def shard(model: GPT, place: Place) -> float:
     """Share the weights out over the processes, and return what sums of gradients get divided by.
 
-    That is measured: up to torch 2.8 and longer, gloo adds where it is asked for an average.
+    That is measured, because gloo of torch 2.7 and 2.8 adds where it is asked for an average.
     """
     if place.device.type == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
         raise ValueError('"fsdp" needs a GPU, or torch 2.7: update torch, or set it to false.')
@@ -367,9 +365,11 @@ def shard(model: GPT, place: Place) -> float:
     for block in model.blocks:  # a block's weights are fetched when its turn comes
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    ones = torch.ones(place.size, device=place.device)
-    dist.reduce_scatter_tensor(ones[:1], ones.clone(), dist.ReduceOp.AVG)
-    return place.size / ones[0].item()
+    ones, average = torch.ones(place.size, device=place.device), torch.ones(1, device=place.device)
+    # reduce_scatter_single is its name from torch 2.13 on
+    scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+    scatter(average, ones, dist.ReduceOp.AVG)
+    return place.size / average.item()
 
 
 def check_agreement(run: ParallelRun) -> None:
