@@ -160,12 +160,15 @@ def overflow_on_one_rank(place, fused: bool) -> dict:
     }
 
 
-def stop_at_step_5(how) -> None:
-    """Let the command's process number 1 do `how()` in its fifth step."""
+def stop_at_step_6(how) -> None:
+    """Let the command's process number 1 do `how()` in its sixth step.
+
+    The checkpoint of step 4 is on the disk by then: rank 0 was part of step 5 after it wrote that.
+    """
     real = distributed.parallel_step
 
     def step(run):
-        if run.step == 4 and run.place.rank == 1:
+        if run.step == 5 and run.place.rank == 1:
             how()
         return real(run)
 
@@ -183,7 +186,7 @@ def main(job: str, folder: Path) -> int:
     # SIGKILL leaves no time for anything; Windows calls the same thing by the other name
     deadly = getattr(signal, "SIGKILL", signal.SIGTERM)
     number = {"kill": deadly, "interrupt": signal.SIGINT}[job]
-    stop_at_step_5(lambda: os.kill(os.getpid(), number))
+    stop_at_step_6(lambda: os.kill(os.getpid(), number))
     return distributed.main(["--config", str(folder / "run.json")])
 
 
