@@ -204,6 +204,11 @@ FAULTS = [
         "imports course_lib.basket",
     ),
     ("arrows", added(MODULE, "\nfrom . import world\n"), "relative import"),
+    (
+        "arrows",
+        added("course_lib/plotting.py", "\nfrom course_lib.bench.measure import Goal\n"),
+        "plotting imports course_lib.bench",
+    ),
     ("one_word", lambda root: (root / "tests/test_apple.py").unlink(), "test_apple.py is missing"),
     ("one_word", lambda root: (root / "figures/apple-line.svg").unlink(), "apple-*.svg is missing"),
     ("one_word", added("course_lib/exercises/pear.py", "x = 1\n"), "belongs to no chapter"),
@@ -224,6 +229,13 @@ def test_fault_is_found(mini, check, plant, complaint):
     plant(mini)
     found = complaints(mini, getattr(static_checks, check))
     assert any(complaint in each for each in found), found
+
+
+def test_a_tool_above_all_chapters_may_import_them(mini):
+    added("course_lib/bench/pear.py", "from course_lib.basket import Basket\n")(mini)
+    added("course_lib/peach/pear.py", "from course_lib.basket import Basket\n")(mini)
+    (found,) = static_checks.arrows(mini)
+    assert "course_lib.peach.pear imports course_lib.basket" in found
 
 
 def test_every_check_has_a_planted_fault():
