@@ -7,12 +7,16 @@ looks without downloading. Files in COURSE_DATA are taken as they are; what is d
 have the size and the SHA-256 written here.
 
 Nothing that a notebook needs to run from top to bottom depends on this module.
+`python -m course_lib data` lists what there is, and fetches what will be needed without a network.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
+import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,6 +37,7 @@ __all__ = [
     "fetch",
     "find",
     "gpt2_encoding",
+    "main",
     "pairs",
     "shakespeare",
     "sms",
@@ -77,6 +82,9 @@ class Dataset:
 
 # ---- what there is ------------------------------------------------------------------------------
 
+# Sizes and hashes were computed from the files themselves, but for WikiText-2 and GPT-2's weights:
+# theirs are those on which many public records agree. A mirror need not be trusted, nor does the
+# publisher: a file that is not the one described here is never put in place.
 GITHUB = "https://raw.githubusercontent.com"
 GPT2_REVISION = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
 GPT2_PLACES = (  # the model's repository at one revision, and a mirror of the hub
@@ -154,8 +162,8 @@ PAIRS = Dataset(
     "Sentences of the Tatoeba project, https://tatoeba.org, as pairs by Charles Kelly, "
     "https://www.manythings.org/anki",
     (
-        # The publisher's archive grows: when it has another version, only the mirror, which is
-        # fixed at one commit, still holds this one.
+        # The publisher's archive grows and will hold another version one day. The mirror is fixed
+        # at one commit, and has as many characters as this file.
         File(
             "cmn.txt",
             4_151_383,
@@ -296,7 +304,7 @@ def fetch(name: str) -> Path:
     cache = cache_folder()
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with turn(cache / f"{name}.lock", dataset.title):
+        with turn(cache, dataset):
             for file in dataset.files:
                 target = cache / file.path
                 if not whole(target, file):  # another program may have fetched it by now
@@ -315,18 +323,20 @@ def fetch(name: str) -> Path:
     return place(cache, dataset)
 
 
-def turn(path: Path, title: str):
-    """Hold a lock that the system takes back from a program that dies; say so if that takes time.
+def turn(cache: Path, dataset: Dataset):
+    """Hold the lock of a set in a cache, across threads and processes; say so if that takes time.
 
-    A context manager, across threads and processes.
+    A context manager. The system takes the lock back from a program that dies. It is a file in this
+    machine's temporary folder, because Google Drive and network disks may know no locks.
     """
     from filelock import FileLock, Timeout  # torch brings it
 
-    lock = FileLock(path)
+    key = hashlib.sha256(f"{cache.resolve()} {dataset.name}".encode()).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir()) / f"next-token-{key}.lock")
     try:
         return lock.acquire(timeout=1)
     except Timeout:
-        print(f"Waiting for another program that is fetching {title}", flush=True)
+        print(f"Waiting for another program that is fetching {dataset.title}", flush=True)
         return lock.acquire()
 
 
@@ -457,3 +467,32 @@ def gpt2_encoding():
         mergeable_ranks=ranks,
         special_tokens={ENDOFTEXT: len(ranks)},
     )
+
+
+# ---- the command --------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns 0, or 1 where a data set is unknown or could not be fetched."""
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib data",
+        description="List the real texts and weights, or fetch some of them.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"what to fetch: {', '.join(DATASETS)}, or all (default: only list them)",
+    )
+    names = parser.parse_args(argv).names
+    try:
+        for name in DATASETS if names == ["all"] else names:
+            print(f"{name}: {fetch(name)}\n    {known(name).citation}")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for name, dataset in DATASETS.items() if not names else ():
+        size = f"{dataset.size / 1e6:,.1f} MB"
+        print(f"{name:<16}{size:>10}  {dataset.title} ({dataset.licence})")
+        print(f"{'':>28}{find(name) or 'not on this machine'}")
+    return 0

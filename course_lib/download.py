@@ -18,10 +18,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
-
-from tqdm import tqdm
 
 import course_lib
 
@@ -64,6 +63,7 @@ def length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+@cache
 def certificates() -> ssl.SSLContext:
     """Who is trusted: Python's own list, and certifi's, since Python on macOS comes with none."""
     context = ssl.create_default_context()
@@ -150,8 +150,10 @@ def where_it_is(answer: http.client.HTTPResponse) -> tuple[int, int | None]:
     return 0, int(announced) if announced else None
 
 
-def bar_of_bytes(title: str, total: int | None, done: int) -> tqdm:
+def bar_of_bytes(title: str, total: int | None, done: int):
     """A bar on stdout, in bytes; none where COURSE_PROGRESS is 0."""
+    from tqdm import tqdm
+
     show = os.environ.get("COURSE_PROGRESS", "1") != "0" and "PYTEST_VERSION" not in os.environ
     return tqdm(
         total=total, initial=done, desc=title, unit="B", unit_scale=True,

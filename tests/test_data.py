@@ -112,7 +112,7 @@ def silent_after_half(visit, start, count):
     body = visit.begin(start)
     visit.send(body[:HALF] if start == 0 else body)
     if start == 0:
-        time.sleep(1.0)
+        visit.server.released.wait(20)
 
 
 def truncated(visit, start, count):
@@ -205,10 +205,12 @@ def site():
     """The server; `site.pages` has behaviours by path, `site.visits` the (path, Range) asked."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Visit)
     server.pages, server.visits, server.lock = {}, [], threading.Lock()
+    server.released = threading.Event()  # until then, a behaviour may let its visitor hang
     server.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
+    server.released.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -216,11 +218,11 @@ def site():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache, no COURSE_DATA, and no patience."""
+    """An empty cache, no COURSE_DATA, and no pauses to speak of."""
     monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(download, "PAUSES", (0.01, 0.01))
-    monkeypatch.setattr(download, "PATIENCE", 0.4)
+    monkeypatch.setattr(download, "PATIENCE", 10.0)
     return tmp_path / "cache"
 
 
@@ -244,9 +246,8 @@ def publish(site, cache, monkeypatch):
 
 
 def leftovers(folder: Path) -> set[str]:
-    """The files of a cache, locks left out."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
-    return {path.relative_to(folder).as_posix() for path in files}
+    """The files of a cache."""
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
 def sentence(name: str = "toy") -> str:
@@ -264,7 +265,7 @@ def sentence(name: str = "toy") -> str:
 
 @pytest.mark.parametrize(
     "behaviour",
-    [good, without_ranges, slow, no_length, silent_after_half, truncated]
+    [good, without_ranges, slow, no_length, truncated]
     + [drops_once, drops_once_without_ranges, status(500, good), status(503, drops_once)],
     ids=lambda each: each.__name__,
 )
@@ -275,6 +276,13 @@ def test_in_the_end_the_file_is_there(publish, cache, behaviour):
     assert path == data.find("toy") == cache / "toy.txt"
     assert path.read_bytes() == BODY
     assert leftovers(cache) == {"toy.txt"}
+
+
+def test_a_server_that_falls_silent_is_left_and_asked_again(publish, site, monkeypatch):
+    publish(silent_after_half)
+    monkeypatch.setattr(download, "PATIENCE", 0.3)
+    assert data.fetch("toy").read_bytes() == BODY
+    assert site.visits == [("/0.txt", ""), ("/0.txt", f"bytes={HALF}-")]
 
 
 def test_what_is_there_is_not_fetched_again(publish, site):
@@ -621,15 +629,16 @@ def wait_until(happened) -> None:
 
 
 def stuck_after_half(visit, start, count):
-    """Lets the first visitor hang, as long as it likes."""
+    """Lets the first visitor hang, and then sends the rest."""
     body = visit.begin(start)
-    visit.send(body[:HALF] if count == 1 else body)
-    while count == 1 and not visit.server.released.wait(0.05):
-        pass
+    if count == 1:
+        visit.send(body[:HALF])
+        visit.server.released.wait(20)
+        body = body[HALF:]
+    visit.send(body)
 
 
 def test_a_process_that_is_killed_holds_nobody_up(publish, site, cache):
-    site.released = threading.Event()
     other = program(publish, stuck_after_half)
     part = cache / "toy.txt.part"
     wait_until(lambda: part.exists() and part.stat().st_size >= HALF // 2)
@@ -638,13 +647,10 @@ def test_a_process_that_is_killed_holds_nobody_up(publish, site, cache):
     had = part.stat().st_size
     assert data.fetch("toy").read_bytes() == BODY
     assert site.visits[-1] == ("/0.txt", f"bytes={had}-")
-    site.released.set()
 
 
 def test_whoever_has_to_wait_is_told(publish, site, cache, capsys):
-    site.released = threading.Event()
     publish(stuck_after_half)
-    download.PATIENCE = 30.0  # the fixture restores it
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(data.fetch, "toy")
         wait_until(lambda: site.visits)
@@ -704,6 +710,29 @@ def test_importing_it_imports_no_torch():
     code = "import sys, course_lib.data; print('torch' in sys.modules, 'tiktoken' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "False False\n", done.stderr
+
+
+def test_the_command_lists_what_there_is(publish, cache, capsys):
+    publish(good)
+    assert data.main([]) == 0
+    printed = capsys.readouterr().out
+    for name, dataset in DATASETS.items():
+        assert f"{name} " in printed and f"{dataset.title} ({dataset.licence})" in printed
+    assert printed.count("not on this machine") == len(DATASETS)
+
+
+def test_the_command_fetches_and_credits(publish, cache, capsys):
+    publish(good)
+    assert data.main(["toy"]) == 0
+    assert capsys.readouterr().out == f"toy: {cache / 'toy.txt'}\n    nobody\n"
+    assert data.main([]) == 0
+    assert str(cache / "toy.txt") in capsys.readouterr().out
+    (cache / "toy.txt").unlink()
+    publish(status(404))
+    assert data.main(["toy"]) == 1
+    assert "HTTP status 404" in capsys.readouterr().err
+    assert data.main(["moon"]) == 1
+    assert "choose one of" in capsys.readouterr().err
 
 
 # ---- splits -------------------------------------------------------------------------------------
