@@ -24,6 +24,7 @@ def pytest_configure(config):
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # it writes to stderr
     os.environ["COURSE_PROGRESS"] = "0"
+    os.environ.pop("COURSE_CACHE", None)
     os.environ["COURSE_HOME"] = home = tempfile.mkdtemp(prefix="next-token-test-")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     if getattr(config.option, "nbval", False) and not config.option.nbval_sanitize_with:

@@ -12,6 +12,7 @@ VERBS = {  # verb: (module, what is needed, what it does)
     "test": ("testing", "tests", "run every test, the notebooks among them"),
     "lab": ("lab", "course", "open JupyterLab at the first chapter"),
     "doctor": ("doctor", "", "say what this machine has, what is wrong and how to mend it"),
+    "data": ("data", "course", "list the real texts and weights, or fetch them"),
     "exercises": ("exercises", "course", "show which exercises you have solved"),
     "sync": ("sync", "course", "bring notebooks and library in step"),
     "figures": ("figures", "course", "draw the course's diagrams again"),

@@ -21,6 +21,7 @@ from course_lib.environment import OLDEST, ROOT
 __all__ = [
     "examine",
     "Finding",
+    "check_data",
     "check_disk",
     "check_folder",
     "check_kernel",
@@ -199,6 +200,20 @@ def check_folder() -> Finding:
     )
 
 
+def check_data() -> Finding:
+    """Does COURSE_DATA, if it is set, name a folder? No chapter needs one."""
+    given = os.environ.get("COURSE_DATA")
+    if not given:
+        return Finding("real data", "is downloaded when it is asked for")
+    if Path(given).expanduser().is_dir():
+        return Finding("real data", f"is looked for in {given} first")
+    return Finding(
+        "real data",
+        f"COURSE_DATA is {given}, which is not a folder",
+        "Set it to the whole path of the folder that holds the files, or do not set it.",
+    )
+
+
 def check_shadows() -> Finding:
     """Does a file of the reader's stand in the way of a module of the same name?"""
     found = shadows.shadowing_files()
@@ -213,7 +228,7 @@ def examine() -> list[Finding]:
     findings = [check_python(), packages]
     findings += check_torch()
     findings += [check_kernel(), check_memory(), check_disk(installed=not packages.mend)]
-    return [*findings, check_writing(), check_folder(), check_shadows()]
+    return [*findings, check_writing(), check_folder(), check_data(), check_shadows()]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -36,7 +36,8 @@ if not any((place / "course_lib" / "__init__.py").is_file() for place in places)
         raise CannotStart(f"git is missing. Install it, or download all of {repo}.") from None
     except subprocess.CalledProcessError as error:
         why = (error.stderr.splitlines() or ["git gave no reason"])[-1]
-        raise CannotStart(f"{repo} cannot be fetched ({why}). Check the network.") from None
+        advice = "Check the network; on Kaggle, turn on Internet in the settings."
+        raise CannotStart(f"{repo} cannot be fetched ({why}). {advice}") from None
 root = next(place for place in places if (place / "course_lib" / "__init__.py").is_file())
 if str(root) not in sys.path:
     sys.path.insert(0, str(root))

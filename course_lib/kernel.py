@@ -1,4 +1,4 @@
-"""Running a notebook from top to bottom in a fresh kernel of this very Python."""
+"""Running a notebook from top to bottom in a fresh kernel, of this very Python or of another."""
 
 import os
 import re
@@ -48,18 +48,20 @@ def kernel_environment(home: str | Path, **more: str) -> dict[str, str]:
     return environment
 
 
-def this_python():
+def kernel_of(python: str | Path):
     """A kernel manager that starts this Python, whatever kernel is registered on the machine."""
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
-    class ThisPython(KernelSpecManager):
+    class OnePython(KernelSpecManager):
         def get_kernel_spec(self, kernel_name):
             # New kernels warn on the terminal that a local connection is not encrypted.
-            return KernelSpec(resource_dir="", **get_kernel_dict(["--log-level=ERROR"]))
+            spec = get_kernel_dict(["--log-level=ERROR"])
+            spec["argv"][0] = str(python)
+            return KernelSpec(resource_dir="", **spec)
 
-    return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
+    return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=OnePython())
 
 
 def run_notebook(
@@ -67,11 +69,13 @@ def run_notebook(
     folder: Path,
     environment: dict[str, str],
     on_cell: Callable[[int, int], None] | None = None,
+    python: str | Path = sys.executable,
 ) -> int | None:
     """Execute an nbformat notebook in place; returns the kernel's peak memory in bytes, if known.
 
-    `folder` is the kernel's working directory. `on_cell(done, total)` is called before each code
-    cell. Raises CellFailed at the first cell that does not succeed.
+    `folder` is the kernel's working directory, and `python` its interpreter, which needs ipykernel.
+    `on_cell(done, total)` is called before each code cell. Raises CellFailed at the first cell that
+    does not succeed.
     """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -82,7 +86,7 @@ def run_notebook(
     where = [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     client = NotebookClient(
         notebook,
-        km=this_python(),
+        km=kernel_of(python),
         timeout=CELL_TIMEOUT,
         record_timing=False,
         resources={"metadata": {"path": str(folder)}},

@@ -24,6 +24,7 @@ __all__ = [
     "STYLE",
     "figure_style",
     "new_figure",
+    "fit_titles",
     "show",
     "show_svg",
     "save_figure",
@@ -140,11 +141,24 @@ def show(fig, alt: str) -> None:
     """
     import matplotlib.pyplot as plt
 
+    fit_titles(fig)
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", metadata={"Software": None})
     width = round(fig.get_figwidth() * 100)
     plt.close(fig)
     _display_image("image/png", buffer.getvalue(), alt, width)
+
+
+def fit_titles(fig) -> None:
+    """Set titles that would run out of the figure in smaller letters, down to 70 %."""
+    fig.canvas.draw()  # lays the figure out, so that the texts have places
+    room = fig.get_window_extent().x1 - 0.02 * fig.dpi
+    for ax in fig.axes:
+        for title in (ax.title, ax._left_title, ax._right_title):
+            box = title.get_window_extent()
+            if title.get_text() and box.x1 > room:
+                share = max(0.7, (room - box.x0) / box.width)
+                title.set_fontsize(share * title.get_fontsize())
 
 
 def show_svg(name: str, alt: str, width: int | None = None) -> None:

@@ -22,7 +22,7 @@ PLACES = [  # files with links to the course's own pages
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     ".github/ISSUE_TEMPLATE/bug.yml",
-    ".github/ISSUE_TEMPLATE/config.yml",
+    ".github/ISSUE_TEMPLATE/unclear.yml",
 ]
 
 

@@ -59,7 +59,7 @@ def headline(notebook) -> str:
     for cell in reversed(tagged(notebook, "headline")):
         lines = printed(cell).strip().splitlines()
         if lines:
-            return lines[-1].strip()
+            return lines[-1].strip().removeprefix("headline: ")
     for cell in notebook["cells"]:
         if cell.get("id") == "checkpoint":
             found = re.search(r"(?m)^([^:\n]+): (.+?) here, .+ in the library$", printed(cell))
@@ -177,6 +177,14 @@ def main(argv: list[str] | None = None) -> int:
     if not notebooks:
         print(f"There are no notebooks in {ROOT / 'notebooks'}.", file=sys.stderr)
         return 2
+    if options.corpus == "shakespeare":  # now, and not when the earlier chapters are done
+        from course_lib.data import DataUnavailable, fetch
+
+        try:
+            fetch("shakespeare")
+        except DataUnavailable as error:
+            print(error, file=sys.stderr)
+            return 1
     return run(notebooks, options.corpus, options.save)
 
 
@@ -184,10 +192,13 @@ def run(notebooks: list[Path], corpus: str = CORPORA[0], keep: bool = False) -> 
     """Run these notebooks and print the summary; returns the exit status."""
     import nbformat
 
+    from course_lib.data import cache_folder
     from course_lib.kernel import CellFailed, kernel_environment, run_notebook, temporary_home
     from course_lib.sync import SyncError
 
     more = {"COURSE_CORPUS": corpus}
+    if not keep:  # what the reader has fetched; stored outputs must not depend on it
+        more["COURSE_CACHE"] = str(cache_folder().resolve())
     if os.environ.get("COURSE_DATA"):  # the kernels start in another folder
         more["COURSE_DATA"] = str(Path(os.environ["COURSE_DATA"]).resolve())
     rows, samples, problem = [], [], None

@@ -12,6 +12,7 @@ __all__ = ["PACKAGES", "shadowing_files", "what_to_do"]
 # What notebooks and library import that does not come with Python.
 PACKAGES = {
     "IPython",
+    "filelock",
     "hypothesis",
     "ipykernel",
     "jupyter_client",

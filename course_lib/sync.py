@@ -321,7 +321,7 @@ def imported_modules(source: str) -> list[str]:
 
 
 def run_hash(chapter: Chapter, notebook: dict) -> str:
-    """A hash of what the stored outputs came from: cells, modules they bring in, figures shown.
+    """A hash of what the stored outputs came from: cells, modules, figures and stored models.
 
     The tools under every chapter (plotting, checkpoint, ...) are left out: they do not change a
     number. So are comments and docstrings.
@@ -346,6 +346,9 @@ def run_hash(chapter: Chapter, notebook: dict) -> str:
     for path in sorted((chapter.root / "figures").glob("*.svg")):
         if re.search(rf"""["']{re.escape(path.stem)}["']""", code):
             parts.append(drawing(path).decode("utf-8"))
+    for path in sorted((library / "models").glob("*")):
+        if path.name in code:
+            parts.append(hashlib.sha256(path.read_bytes()).hexdigest())
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -366,7 +369,8 @@ def execute(chapter: Chapter, notebook: dict) -> dict:
     work = nbformat.from_dict(json.loads(json.dumps(notebook)))
     with temporary_home() as home:
         environment = kernel_environment(home)
-        environment.pop("COURSE_DATA", None)
+        for name in ("COURSE_DATA", "COURSE_CACHE"):
+            environment.pop(name, None)
         try:
             run_notebook(work, chapter.notebook.parent, environment)
         except CellFailed as error:

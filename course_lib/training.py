@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import course_lib
+from course_lib.data import shakespeare
 from course_lib.tokenizer import Tokenizer
 from course_lib.transformer import GPT, GPTConfig
 from course_lib.world import World, little_world, tiny_world
@@ -651,11 +652,7 @@ def world_corpus(recipe: Recipe, world: World) -> Corpus:
 
 def shakespeare_corpus(recipe: Recipe) -> Corpus:
     """Tiny Shakespeare: the first 90 % to train, the rest to validate, as one stream of windows."""
-    path = Path(os.environ.get("COURSE_DATA", "")) / "tinyshakespeare.txt"
-    if not path.is_file():
-        raise ValueError("Set COURSE_DATA to the folder that holds tinyshakespeare.txt.")
-    text = path.read_text(encoding="utf-8")
-    parts = text[: int(0.9 * len(text))], text[int(0.9 * len(text)) :]
+    parts = shakespeare()
     tokenizer = Tokenizer.train(parts[0], recipe.model.vocab_size)
     length = recipe.model.context_length
     rows = [stream_windows(tokenizer.encode(part), length) for part in parts]

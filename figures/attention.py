@@ -39,6 +39,12 @@ def matrix(ax, x: float, y: float, numbers: list, faces: list, size: float = 0.8
             ax.text(*middle, text, ha="center", va="center", fontsize=font, color=color)
 
 
+def written(numbers, digits: int) -> list[list[str]]:
+    """The numbers of a matrix as they stand in its cells."""
+    texts = [[f"{n:.{digits}f}" for n in row] for row in numbers.tolist()]
+    return [["−∞" if text == "-inf" else text for text in row] for row in texts]
+
+
 def arrow(ax, start: tuple, end: tuple, color: str = "#8A8A8A", width: float = 1.3, **more) -> None:
     style = {"arrowstyle": "-|>", "mutation_scale": 11, "shrinkA": 0, "shrinkB": 0}
     ax.add_patch(FancyArrowPatch(start, end, color=color, lw=width, **style, **more))
@@ -61,14 +67,14 @@ def five_steps() -> None:
 
     fig, ax = new_figure(9.4, 3.3)
     clean(ax)
+    masked = scaled.masked_fill(~mask, float("-inf"))
     steps = [
-        ("1  score", r"$q \cdot k$", [[f"{n:.0f}" for n in row] for row in raw.tolist()], plain),
-        ("2  scale", r"$\div\sqrt{d}=2$", [[f"{n:.0f}" for n in row] for row in scaled.tolist()], plain),
-        ("3  mask", r"future $\to -\infty$",
-         [[f"{scaled[i, j]:.0f}" if mask[i, j] else "−∞" for j in range(3)] for i in range(3)], hidden),
-        ("4  softmax", "rows sum to 1", [[f"{n:.2f}" for n in row] for row in weights.tolist()], shades),
-        ("5  mix", r"$\times\, v$", [[f"{n:.2f}" for n in row] for row in mixed.tolist()], greens),
-    ]  # fmt: skip
+        ("1  score", r"$q \cdot k$", written(raw, 0), plain),
+        ("2  scale", r"$\div\sqrt{d}=2$", written(scaled, 0), plain),
+        ("3  mask", r"future $\to -\infty$", written(masked, 0), hidden),
+        ("4  softmax", "rows sum to 1", written(weights, 2), shades),
+        ("5  mix", r"$\times\, v$", written(mixed, 2), greens),
+    ]
     for i, token in enumerate(TOKENS):
         ax.text(-0.15, -(i + 0.5) * 0.8, token, ha="right", va="center", color=COLORS["query"])
     x = 0.0
@@ -156,8 +162,8 @@ def heads() -> None:
         va="bottom",
         fontsize=10,
     )
-    ax.text(8.4, -4.95, "wrong: split the sequence.\nThe second Ann cannot see the kite.", va="bottom",
-            fontsize=10)  # fmt: skip
+    wrong = "wrong: split the sequence.\nThe second Ann cannot see the kite."
+    ax.text(8.4, -4.95, wrong, va="bottom", fontsize=10)
     ax.plot([7.35, 7.35], [-4.6, 0.7], color=COLORS["faint"], lw=1)
     ax.set(xlim=(-0.8, 15.9), ylim=(-5.05, 0.9))
     ax.set_title("Heads share out the features, never the sequence")

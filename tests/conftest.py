@@ -2,6 +2,7 @@
 
 import shutil
 
+import alone
 import mini_course
 import pytest
 
@@ -20,3 +21,21 @@ def synced(tmp_path_factory):
 def mini(synced, tmp_path):
     """A copy of that course, to be changed."""
     return shutil.copytree(synced, tmp_path / "mini")
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """What stands at the course's address: see `publish_course`."""
+    return alone.publish_course(tmp_path_factory.mktemp("published"))
+
+
+@pytest.fixture
+def lone(tmp_path, monkeypatch):
+    """An empty folder, and an environment in which nothing points to this checkout."""
+    for name in ("PYTHONPATH", "COURSE_REPO", "COURSE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # the cell must not need pip
+    folder = tmp_path / "lone"
+    folder.mkdir()
+    return folder

@@ -361,8 +361,9 @@ def one_word(root: Path) -> list[str]:
 
 
 def tracked_files(root: Path) -> list[Path]:
-    """The files that git knows; without git, all but the environment."""
-    git = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True)
+    """The files that git knows or would take in; without git, all but the environment."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    git = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if git.returncode == 0 and git.stdout:
         paths = [root / name for name in git.stdout.split("\0") if name]
     else:

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import subprocess
+import symtable
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,10 +154,15 @@ def parts(notebook: dict, names: list[str]) -> list[str]:
 
 
 def names_read(source: str) -> set[str]:
-    """The names that a text uses and does not make itself."""
-    tree = ast.parse(source)
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    made = {name for node in tree.body for name in defined_names(node)}
+    """The names that a text uses and does not make itself; what is local to a function is not."""
+    top = symtable.symtable(source, "cell", "exec")
+    used, waiting = set(), [top]
+    while waiting:
+        scope = waiting.pop()
+        waiting += scope.get_children()
+        found = scope.get_symbols()
+        used |= {each.get_name() for each in found if each.is_referenced() and each.is_global()}
+    made = {name for node in ast.parse(source).body for name in defined_names(node)}
     return used - made - set(dir(builtins))
 
 

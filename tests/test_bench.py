@@ -1,18 +1,24 @@
 """The benchmarks' frame: fairness, arithmetic and output. What is fast is measured, not tested."""
 
 import json
+import math
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course_lib import bench
-from course_lib.bench import measure
+from course_lib import bench, training
+from course_lib.bench import course, measure, recipe, train
 from course_lib.bench.measure import CannotMeasure, Goal, Options, Peer, Result
+from course_lib.transformer import GPT, GPTConfig, count_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -115,6 +121,19 @@ def test_ratio_is_the_median_of_the_rounds_and_above_1_means_better():
     assert times.measured() == 4.0
 
 
+def test_a_loss_is_shown_with_three_places():
+    loss = row(ours=[1.8866], unit="nats", peer="", theirs=[], goal=Goal(1.886, at_least=False))
+    assert loss.verdict() == "goal: at most 1.886, measured 1.887: missed by 0.0006"
+    assert "1.887 nats" in measure.table([loss])
+
+
+def test_a_goal_for_every_run_is_held_against_the_worst():
+    losses = row(ours=[1.7, 1.5, 1.6], peer="", theirs=[], goal=Goal(1.65, at_least=False))
+    assert losses.measured() == 1.6
+    assert replace(losses, goal=Goal(1.65, at_least=False, worst=True)).measured() == 1.7
+    assert replace(losses, goal=Goal(1.65, worst=True)).measured() == 1.5
+
+
 def test_a_peer_needs_a_figure_for_each_of_ours():
     for changes in ({"theirs": [1.0]}, {"theirs": []}, {"peer": ""}):
         with pytest.raises(ValueError, match="as many figures"):
@@ -203,3 +222,144 @@ def test_help_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "speedrun" in done.stdout and done.stdout.endswith("False\n"), done.stderr
+
+
+# ---- training ----------------------------------------------------------------------------------
+
+SMALL = train.Shape(2, 2, 16, 8, 3)
+
+
+def gpt(**changes):
+    torch.manual_seed(1)
+    config = GPTConfig(train.VOCABULARY, 8, n_layer=2, n_head=2, n_embd=16)
+    return GPT(replace(config, **changes))
+
+
+def test_contestants_are_equally_large():
+    """A peer with fewer parameters would win for the wrong reason."""
+
+    def size(model):
+        return sum(p.numel() for p in model.parameters())
+
+    assert size(train.TorchEncoder(SMALL)) == count_parameters(gpt(bias=False).config)
+    assert size(train.HuggingFace(SMALL)) == count_parameters(gpt(bias=True).config)
+
+
+@pytest.mark.parametrize("contestant", [train.TorchEncoder, train.HuggingFace])
+def test_a_peer_predicts_and_does_not_look_ahead(contestant):
+    torch.manual_seed(1)
+    model, (x, _) = contestant(SMALL), train.random_batch(SMALL)
+    logits = model(x)
+    assert logits.shape == (3, 8, train.VOCABULARY)
+    changed = x.clone()
+    changed[:, 5:] = (changed[:, 5:] + 1) % train.VOCABULARY
+    torch.testing.assert_close(model(changed)[:, :5], logits[:, :5])
+
+
+@pytest.mark.parametrize("options", [{}, {"kernels": True}, {"kernels": True, "short": True}])
+def test_every_form_of_ours_trains(options, monkeypatch):
+    losses = []
+
+    def lm_loss(logits, y):
+        losses.append(training.lm_loss(logits, y))
+        return losses[-1]
+
+    monkeypatch.setattr(train, "lm_loss", lm_loss)
+    step = train.our_step(SMALL, **options)
+    for _ in range(30):
+        step()
+    assert losses[0].item() == pytest.approx(math.log(train.VOCABULARY), abs=0.1)
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_torchs_attention_computes_what_chapter_3_does():
+    model, x = gpt(), torch.randint(65, (3, 8))
+    wanted = model(x)
+    wanted.sum().backward()
+    gradients = [p.grad.clone() for p in model.parameters()]
+    recipe.torch_attention(model)
+    assert all(type(block.attn) is recipe.TorchAttention for block in model.blocks)
+    model.zero_grad()
+    logits = model(x)
+    logits.sum().backward()
+    torch.testing.assert_close(logits, wanted)
+    for p, gradient in zip(model.parameters(), gradients):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="no mask and no cache"):
+        model(x, n_pad=torch.tensor([1, 0, 0]))
+
+
+def test_exact_gelu_is_x_times_the_normal_distribution_function():
+    # In float32 the tanh form is too close to tell.
+    model, x = gpt().double(), 9 * torch.randn(2, 3, 16).double()
+    recipe.exact_gelu(model)
+    mlp = model.blocks[0].mlp.double()
+    h = mlp.fc(x)
+    by_hand = h * 0.5 * (1 + torch.erf(h / math.sqrt(2)))
+    torch.testing.assert_close(mlp(x), mlp.proj(by_hand))
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+def test_compiled_and_plain_agree():
+    model, x = gpt(n_layer=1), torch.randint(65, (3, 8))
+    plain = model(x)
+    compiled = torch.compile(model)(x)
+    torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_training_is_measured_beside_every_peer(monkeypatch):
+    monkeypatch.setattr(train, "SHAPES", [SMALL])
+    monkeypatch.setattr(train, "SECONDS", 0.01)
+    monkeypatch.setattr(train, "bf16_hardware", lambda: True)
+    peer = Peer("nanoGPT", printing("tokens/s 1000"))
+    rows = train.run(Options(runs=1, quick=True, peers=[peer]))
+    forms = [train.TAUGHT, train.KERNELS, train.SHORT]
+    peers = [train.ENCODER, train.HUGGING_FACE, "nanoGPT"]
+    assert [(r.what, r.peer) for r in rows] == [
+        (f"2x2x16-8-3 {form}", peer) for form in forms for peer in peers
+    ]
+    assert all(figure > 0 for r in rows for figure in r.ours + r.theirs)
+    assert [r.goal.limit for r in rows if r.peer == "nanoGPT"] == [1.0, 1.0, 1.7]
+
+
+# ---- the course --------------------------------------------------------------------------------
+
+
+def written(path, *cells):
+    code = [nbformat.v4.new_code_cell(text) for text in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=code), path)
+    return path
+
+
+def test_a_chapter_is_run_and_its_first_result_is_what_a_reader_sees(tmp_path):
+    cells = ("print('machine')", "x = 1", "import time; time.sleep(0.3); print(x)", "time.sleep(1)")
+    chapter = course.run_chapter(written(tmp_path / "03_pear.ipynb", *cells), str(tmp_path))
+    assert chapter.name == "03_pear"
+    assert 0.3 < chapter.first < chapter.seconds - 1
+    assert chapter.memory is None or 10 < chapter.memory < 2000
+
+
+def test_a_chapter_that_fails_is_no_measurement(tmp_path):
+    with pytest.raises(CannotMeasure, match="04_plum.ipynb does not run: ZeroDivisionError"):
+        course.run_chapter(written(tmp_path / "04_plum.ipynb", "1 / 0"), str(tmp_path))
+
+
+def test_the_course_is_held_against_its_budgets():
+    chapters = [course.Chapter("00_a", 200.0, 1.0, 900.0), course.Chapter("01_b", 20.0, 6.0, None)]
+    rows = course.results([0.05, 0.01, 0.02], chapters)
+    verdicts = {row.what: row.verdict() for row in rows if row.goal}
+    assert verdicts == {
+        "import course_lib": "goal: at most 0.10, measured 0.02: met",
+        "first result of every chapter": "goal: at most 5.00, measured 6.00: missed by 1.00",
+        "every chapter": "goal: at most 180, measured 200: missed by 20.00",
+        "all chapters": "goal: at most 600, measured 220: met",
+        "memory of every chapter": "goal: at most 2,000, measured 900: met",
+    }
+    lines = course.table(rows).splitlines()
+    assert lines[1].split() == ["00_a", "200.0", "1.0", "s", "900", "MB"]
+    assert lines[2].split() == ["01_b", "20.0", "6.0", "s", "-"]
+    assert len(lines) == 3 + len(course.BUDGETS)
+
+
+def test_the_import_is_timed_in_a_python_of_its_own():
+    assert 0 < course.import_time() < 60

@@ -1,6 +1,7 @@
 """The commands, and how an environment comes to be, without installing anything."""
 
 import ast
+import json
 import os
 import re
 import signal
@@ -14,12 +15,14 @@ import packaging.requirements
 import packaging.specifiers
 import psutil  # comes with ipykernel
 import pytest
+import yaml  # comes with transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from course_lib import __main__ as commands
-from course_lib import address, environment, publish, runner, sync, testing
+from course_lib import __version__, address, environment, publish, runner, sync, testing
 from course_lib.first_cell import badge_row, first_cell, notebook_links
+from course_lib.kernel import CellFailed, kernel_environment, run_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 BEFORE_PACKAGES = ["__init__", "__main__", "environment", "machine", "shadows", "doctor"]
@@ -63,7 +66,8 @@ def test_what_runs_first_can_be_read_by_an_old_python(name):
 
 def test_what_runs_first_needs_only_the_standard_library():
     names = ", ".join(f"course_lib.{name}" for name in BEFORE_PACKAGES if "__" not in name)
-    code = f"import course_lib.__main__, {names}, course_lib.runner, course_lib.publish"
+    names += ", course_lib.runner, course_lib.publish, course_lib.data"
+    code = f"import course_lib.__main__, {names}"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True
     )
@@ -294,8 +298,19 @@ def test_kernels_use_a_folder_that_is_not_the_readers(tmp_path, monkeypatch):
         tmp_path,
         ("home", [], f"import os\nassert os.environ['COURSE_HOME'] != {str(tmp_path / 'mine')!r}"),
         ("data", [], f"assert os.environ['COURSE_DATA'] == {str(tmp_path.resolve())!r}"),
+        ("cache", [], f"assert os.environ['COURSE_CACHE'] == {str(tmp_path / 'mine' / 'data')!r}"),
     )
     assert runner.run([path]) == 0
+
+
+def test_a_corpus_that_cannot_be_had_is_told_before_anything_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setattr(runner, "run", lambda *arguments: pytest.fail("it runs"))
+    assert runner.main(["--corpus", "shakespeare"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("Tiny Shakespeare (1.1 MB) is not on this machine")
+    assert captured.err.count("\n") == 1 and not captured.out
 
 
 def test_headline_falls_back_on_the_checkpoint():
@@ -394,7 +409,7 @@ def test_links_are_led_elsewhere(text, wanted):
 
 
 def test_publish_stamps_badges_first_cells_and_pages(tmp_path):
-    old = address.REPOSITORY, address.TAG
+    old, new = (address.REPOSITORY, address.TAG), ("another-teacher/this-course", "v99.0")
     for folder in ("course_lib", "notebooks"):
         (tmp_path / folder).mkdir()
     for name in ("course_lib/address.py", "README.md"):
@@ -406,13 +421,13 @@ def test_publish_stamps_badges_first_cells_and_pages(tmp_path):
     ]
     path = tmp_path / "notebooks" / "01_small.ipynb"
     nbformat.write(made, path)
-    assert "course_lib/address.py" in publish.stamp("someone/else", "v1.0", tmp_path)
-    assert publish.address(tmp_path) == ("someone/else", "v1.0")
+    assert "course_lib/address.py" in publish.stamp(*new, tmp_path)
+    assert publish.address(tmp_path) == new
     header, setup = sync.load(path)["cells"]
-    assert header["source"].split("\n")[2] == badge_row("01_small.ipynb", "someone/else", "v1.0")
-    assert setup["source"] == first_cell("someone/else", "v1.0").rstrip("\n")
+    assert header["source"].split("\n")[2] == badge_row("01_small.ipynb", *new)
+    assert setup["source"] == first_cell(*new).rstrip("\n")
     assert old[0] not in (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert publish.stamp("someone/else", "v1.0", tmp_path) == []
+    assert publish.stamp(*new, tmp_path) == []
     publish.stamp(*old, tmp_path)
     for name in ("course_lib/address.py", "README.md"):
         assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes()
@@ -446,12 +461,58 @@ def test_readme_links_every_notebook_where_it_is_published():
             assert link in text, f"README's map lacks {chapter.notebook.name} on {place}"
 
 
+@pytest.mark.parametrize("chapter", sync.chapters(ROOT), ids=lambda each: each.word)
+def test_every_notebook_begins_with_its_badges_and_the_one_first_cell(chapter):
+    cells = sync.load(chapter.notebook)["cells"]
+    assert badge_row(chapter.notebook.name) in cells[0]["source"].splitlines()
+    assert sync.code_cells({"cells": cells})[0]["source"] == first_cell().rstrip("\n")
+
+
 @pytest.mark.parametrize("place", publish.PLACES)
 def test_pages_name_no_other_address(place):
     path = ROOT / place
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     for found in re.findall(r"https://github\.com/([\w-]+/[\w-]+)", text):
         assert found == address.REPOSITORY
+
+
+def test_the_citation_is_complete_and_names_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0" and citation["message"] and citation["authors"]
+    assert citation["title"].startswith("Next Token") and citation["type"] == "software"
+    assert citation["version"] == __version__
+    assert citation["license"] == ["MIT", "CC-BY-4.0"]
+    assert citation["repository-code"] == f"https://github.com/{address.REPOSITORY}"
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_licences_of_code_and_text():
+    code, text = ((ROOT / name).read_text(encoding="utf-8") for name in ("LICENSE", "LICENSE-text"))
+    assert code.startswith("MIT License") and "WITHOUT WARRANTY OF ANY KIND" in code
+    assert "CC BY 4.0" in text and "creativecommons.org/licenses/by/4.0/legalcode" in text
+
+
+def test_the_form_for_faults_asks_for_the_doctors_report():
+    for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert form["name"] and form["description"]
+        for part in form["body"]:
+            assert part["type"] in {"input", "textarea", "dropdown"}
+            assert part["attributes"]["label"] and part["validations"]["required"]
+    bug = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text(encoding="utf-8"))
+    (doctor,) = [part for part in bug["body"] if part["id"] == "doctor"]
+    assert "python3 -m course_lib doctor" in doctor["attributes"]["description"]
+
+
+def test_the_devcontainer_installs_all_requirements_for_the_cpu():
+    text = (ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
+    container = json.loads(text)
+    assert re.fullmatch(r"mcr\.microsoft\.com/devcontainers/python:3\.1[1-9]", container["image"])
+    command = container["postCreateCommand"]
+    assert environment.CPU_WHEELS in command
+    named = [word for word in command.split() if word.endswith(".txt")]
+    assert named == ["requirements.txt", "tests/requirements.txt"]
+    assert all((ROOT / name).is_file() for name in named)
 
 
 # ---- what pytest shows -------------------------------------------------------------------------
@@ -481,11 +542,34 @@ def test_a_cell_that_writes_to_stderr_is_shown_with_its_text(tmp_path):
     assert "stderr of the cell" in done.stdout and "a warning" in done.stdout
 
 
-AWAY = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
+WAYS_OUT = {
+    "connect": "socket.socket().connect(('192.0.2.1', 80))",
+    "connect_ex": "socket.socket().connect_ex(('192.0.2.1', 80))",
+    "six": "socket.socket(socket.AF_INET6).connect(('2001:db8::1', 80, 0, 0))",
+    "datagram": "socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))",
+    "lookup": "socket.getaddrinfo('example.org', 80)",
+    "create": "socket.create_connection(('example.org', 80), timeout=1)",
+    "urllib": "__import__('urllib.request').request.urlopen('http://example.org', timeout=1)",
+    "requests": "__import__('requests').get('http://192.0.2.1', timeout=1)",
+}
 
 
-def test_tests_and_what_they_start_have_no_network():
+@pytest.mark.parametrize("way", WAYS_OUT.values(), ids=WAYS_OUT)
+def test_tests_have_no_network(way):
     with pytest.raises(OSError, match="without a network"):
-        exec(AWAY)
-    done = subprocess.run([sys.executable, "-c", AWAY], capture_output=True, text=True)
-    assert "without a network" in done.stderr
+        exec(f"import socket; {way}")
+
+
+def test_what_tests_start_has_no_network_but_this_machine():
+    code = "import socket\nwith socket.create_server(('127.0.0.1', 0)) as server:\n"
+    code += "    socket.create_connection(server.getsockname()).close()\nprint('here')\n"
+    code += WAYS_OUT["connect"]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "here\n" and "without a network" in done.stderr
+
+
+def test_kernels_have_no_network(tmp_path):
+    cells = [nbformat.v4.new_code_cell(f"import socket; {WAYS_OUT['connect']}")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    with pytest.raises(CellFailed, match="without a network"):
+        run_notebook(notebook, tmp_path, kernel_environment(tmp_path))

@@ -167,6 +167,15 @@ def test_no_permission_to_keep_progress(locked, monkeypatch):
     assert "Permission denied" in text and "COURSE_HOME" in text
 
 
+def test_course_data_that_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    assert not doctor.check_data().mend
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    assert not doctor.check_data().mend
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "nothing"))
+    assert "which is not a folder" in wrong(doctor.check_data())
+
+
 def test_shadowing_files(tmp_path, monkeypatch):
     assert not doctor.check_shadows().mend
     for name in ("torch.py", "random.py", "lesson.py", "torch_notes.py"):

@@ -92,6 +92,12 @@ def test_every_exercise_has_its_cells(chapter):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_reader_can_ask_for_help_in_every_chapter(chapter):
+    missing = {"check", "hint", "reset", "solution"} - set(namespace(chapter))
+    assert not missing
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_predictions_come_before_what_they_predict(chapter):
     calls = CALLS.findall("\n".join(code(chapter)))
     for kind, id in calls:

@@ -8,56 +8,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from alone import ADDRESS, CLONE, ROOT, UNREACHABLE, colab_site, redirect, without_git
 
 import course_lib
 from course_lib import machine
-from course_lib.address import REPOSITORY, TAG
 from course_lib.first_cell import first_cell
 from course_lib.kernel import CellFailed, kernel_environment, run_notebook
-
-ROOT = Path(__file__).resolve().parent.parent
-ADDRESS = f"https://github.com/{REPOSITORY}"
-UNREACHABLE = "https://127.0.0.1:9/nobody/there"
-CLONE = f"next-token-{TAG}"
-
-
-@pytest.fixture(scope="session")
-def published(tmp_path_factory):
-    """A bare repository with the course's library at its tag: what stands at the address."""
-    work = tmp_path_factory.mktemp("published") / "work"
-    ignored = shutil.ignore_patterns("__pycache__", "exercises", "grading")
-    shutil.copytree(ROOT / "course_lib", work / "course_lib", ignore=ignored)
-    who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q", "-b", TAG], ["add", "."], [*who, "commit", "-qm", "The course"]):
-        subprocess.run(["git", *command], cwd=work, check=True)
-    bare = work.parent / "bare.git"
-    subprocess.run(["git", "clone", "-q", "--bare", str(work), str(bare)], check=True)
-    return bare
-
-
-@pytest.fixture
-def lone(tmp_path, monkeypatch):
-    """An empty folder, and an environment in which nothing points to this checkout."""
-    for name in ("PYTHONPATH", "COURSE_REPO", "COURSE_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COURSE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")  # the cell must not need pip
-    folder = tmp_path / "lone"
-    folder.mkdir()
-    return folder
-
-
-def redirect(monkeypatch, target: str) -> None:
-    """Let git fetch the course's address from somewhere else."""
-    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
-    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{target}.insteadOf")
-    monkeypatch.setenv("GIT_CONFIG_VALUE_0", ADDRESS)
-
-
-def without_git(monkeypatch, folder: Path) -> None:
-    """A PATH on which there is no git."""
-    folder.mkdir(exist_ok=True)
-    monkeypatch.setenv("PATH", str(folder))
 
 
 def run_cell(folder: Path, then: str = "", times: int = 1) -> subprocess.CompletedProcess:
@@ -169,11 +125,9 @@ def lone_notebook(folder: Path, *sources: str):
 def test_on_colab(lone, monkeypatch, published):
     """An empty folder with only the notebook, `google.colab`, the real torch and a kernel."""
     redirect(monkeypatch, published.as_uri())
-    colab = lone.parent / "site" / "google" / "colab"
-    colab.mkdir(parents=True)
-    (colab / "__init__.py").touch()
     notebook = lone_notebook(lone, first_cell(), "course_lib.device()")
-    environment = kernel_environment(lone.parent / "home", PYTHONPATH=str(colab.parent.parent))
+    site = colab_site(lone.parent / "site")
+    environment = kernel_environment(lone.parent / "home", PYTHONPATH=site)
     run_notebook(notebook, lone, environment)
     for cell in notebook.cells[:2]:
         assert {output.get("name") for output in cell.outputs} == {"stdout"}

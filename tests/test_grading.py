@@ -624,7 +624,7 @@ def test_quiz_has_a_reason_for_every_choice(capsys):
 def test_find_the_bug_and_order_lines(capsys):
     line = quiz.bug("transformer.1")[3][0]
     reader.find_the_bug("transformer.1")
-    assert "One line is wrong" in capsys.readouterr().out
+    assert "One line does not do" in capsys.readouterr().out
     reader.find_the_bug("transformer.1", line)
     assert f"line {line} it is" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no warm-up"):

@@ -1,5 +1,8 @@
 """What can be said about notebooks and library without running them; each check can fail."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import mini_course
@@ -40,6 +43,14 @@ def test_sync_has_nothing_to_do(chapter):
 
 def test_figures_are_current():
     assert not figures.stale_figures()
+
+
+def test_ruff_is_clean():
+    ruff = shutil.which("ruff", path=str(Path(sys.executable).parent)) or shutil.which("ruff")
+    if ruff is None:
+        pytest.skip("ruff is not installed")
+    done = subprocess.run([ruff, "check", "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)

@@ -60,6 +60,21 @@ def test_nbval_does_not_compare_the_pixels(displayed):
     assert 'alt="A line."' in re.sub(regex, replace, texts[0])
 
 
+def test_a_long_title_is_made_to_fit(displayed):
+    fig, ax = plotting.new_figure(5, 2)
+    ax.set_title("A title that would run out of its figure at its usual size")
+    title = ax._left_title
+    fig.canvas.draw()
+    before = title.get_fontsize()
+    assert title.get_window_extent().x1 > fig.get_window_extent().x1
+    plotting.fit_titles(fig)
+    fig.canvas.draw()
+    assert title.get_window_extent().x1 <= fig.get_window_extent().x1
+    title.set_fontsize(before)
+    plotting.show(fig, alt="Nothing.")
+    assert title.get_fontsize() < before
+
+
 @pytest.mark.parametrize("alt", ["", "  "])
 def test_a_picture_without_alt_text_is_refused(displayed, alt):
     fig, _ = plotting.new_figure()

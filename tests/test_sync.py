@@ -84,6 +84,23 @@ def test_changed_library_is_reported_then_copied(mini):
     assert mini_course.tool(mini, "sync", "--check").returncode == 0
 
 
+def test_outputs_that_used_a_stored_model_are_stale_when_it_changes(mini):
+    (mini / "course_lib" / "models").mkdir()
+    model = mini / "course_lib" / "models" / "pips.safetensors"
+    model.write_bytes(b"old")
+
+    def change(cell):
+        cell["source"] = "".join(cell["source"]) + "\nprint(len('pips.safetensors'))"
+
+    mini_course.change_cell(mini, APPLE, "apple-weigh", change)
+    done = mini_course.tool(mini, "sync", "apple", "--only")
+    assert done.returncode == 0, done.stderr
+    assert mini_course.tool(mini, "sync", "--check", "apple").returncode == 0
+    model.write_bytes(b"new")
+    check = mini_course.tool(mini, "sync", "--check", "apple")
+    assert check.returncode == 1 and "older than its code" in check.stdout
+
+
 def test_comments_and_docstrings_are_copied_without_a_run(mini):
     mini_course.edit(mini, "course_lib/apple.py", "Its mass in kilograms.", "How heavy, in kg.")
     done = mini_course.tool(mini, "sync")

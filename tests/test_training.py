@@ -682,7 +682,7 @@ def test_steps_can_be_set_from_outside(monkeypatch):
 def test_shakespeare_is_cut_into_windows(monkeypatch, tmp_path):
     recipe = small_recipe("shakespeare")
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match="Set COURSE_DATA"):
+    with pytest.raises(ValueError, match="COURSE_DATA to a folder that holds tinyshakespeare"):
         load_corpus(recipe)
     if not (DATA / "tinyshakespeare.txt").is_file():
         pytest.skip("COURSE_DATA is unset or does not hold tinyshakespeare.txt")

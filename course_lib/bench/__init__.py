@@ -1,8 +1,9 @@
 """`python3 -m course_lib bench`: how fast the library is, measured beside others.
 
 Each benchmark is a module of this package with one function `run(options) -> list[Result]`,
-imported when it is asked for; `measure` holds what they share. A benchmark may also have a function
-`figure(results)`, which returns a matplotlib figure; otherwise its ratios are drawn as bars.
+imported when it is asked for; `measure` holds what they share. A benchmark may also have functions
+`table(results)`, which returns a text, and `figure(results)`, which returns a matplotlib figure;
+otherwise its rows are shown one by one, and its ratios as bars.
 """
 
 import argparse
@@ -104,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         except measure.CannotMeasure as error:
             print(f"{name}: {error}", file=sys.stderr)
             continue
-        print("\n" + measure.table(found))
+        print("\n" + getattr(module, "table", measure.table)(found))
         print(f"({time.perf_counter() - start:.0f} s for all of it)", flush=True)
         results += found
         figures[name] = (getattr(module, "figure", measure.ratio_figure), found)

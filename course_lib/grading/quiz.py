@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import re
 import textwrap
 
 from course_lib.grading import source
@@ -159,8 +158,8 @@ def bug_card(id: str, line) -> tuple[Card, bool | None]:
     card = Card(
         AMBER,
         f"Find the bug: {item.function_name}, from chapter {item.chapter}",
-        re.split(r"(?<=[.;:]) ", item.task)[0].rstrip(";:"),
-        "One line is wrong. It runs without complaint on many inputs.",
+        "One line does not do what the description promises. It runs without complaint on many "
+        "inputs.",
     ).code(numbered)
     if line is None:
         return card.say(f'Answer with the number of the line: `find_the_bug("{id}", 3)`.'), None

@@ -312,7 +312,7 @@ def progress_card() -> Card:
         + "".join(boxes)
         + "</div>"
     )
-    colour = GREEN if totals[0] == totals[1] else BLUE
+    colour = GREEN if totals[0] == totals[1] else GREY
     return Card(
         colour, f"Your course: {totals[0]} of {totals[1]} exercises solved", picture=picture
     ).code("\n".join(rows))

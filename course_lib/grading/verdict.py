@@ -233,6 +233,8 @@ def _device(item: Exercise, function) -> Verdict | None:
     arguments = item.probes()[0]
     if not item.meta or not probes.has_tensor(arguments):
         return None
+    names = zip(item.reference.__code__.co_varnames, arguments)
+    home = next((f"{name}.device" for name, value in names if compare.is_tensor(value)), "...")
     probes.warm_up()
     try:
         with redirect_stdout(io.StringIO()):
@@ -244,7 +246,7 @@ def _device(item: Exercise, function) -> Verdict | None:
                 [
                     "The numbers are right, and on a GPU it would crash: a tensor that you make "
                     "inside the function lives on the CPU, while the inputs may live elsewhere. "
-                    "Say where it belongs: `torch.ones(T, T, device=x.device)`.",
+                    f"Say where it belongs: `torch.ones(T, T, device={home})`.",
                     _reader_line(error, function),
                 ],
             )
@@ -254,7 +256,7 @@ def _device(item: Exercise, function) -> Verdict | None:
             "device",
             [
                 "The numbers are right, but the result is on the CPU even when the inputs are not. "
-                "Make new tensors where the inputs are: `torch.zeros(..., device=x.device)`."
+                f"Make new tensors where the inputs are: `torch.zeros(..., device={home})`."
             ],
         )
     return None
