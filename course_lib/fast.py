@@ -98,8 +98,8 @@ def quantized(linear: nn.Linear) -> nn.Module:
     engines = torch.backends.quantized
     before = engines.engine
     try:
-        if "onednn" in engines.supported_engines:  # the one that is fast for many rows too
-            engines.engine = "onednn"
+        if "x86" in engines.supported_engines:  # for one row a third faster than "onednn"
+            engines.engine = "x86"
         tools = torch.ao.quantization
         with warnings.catch_warnings():  # torch has long announced that another package takes over
             warnings.simplefilter("ignore")

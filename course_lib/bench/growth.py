@@ -31,6 +31,7 @@ SIZES = {  # each is changed alone
     "n_layer": (1, 2, 4, 8, 16),
 }
 WORDS = {"context_length": "context", "n_embd": "width", "n_layer": "depth"}
+UNITS = {"context": "tokens", "width": "features", "depth": "layers"}
 CACHED = (256, 512, 1024, 2048, 4096, 8192)  # tokens in the cache when one more is written
 
 
@@ -247,12 +248,13 @@ def figure(results: list[Result]):
         values = [value / scale for value in row.measured_at]
         ax.loglog(row.sizes, values, "o", color=COLORS["model"], label="measured")
         ax.set_title(f"{quartiles(row.ours)[1]:.2f}, counted {row.theirs[0]:.2f}", fontsize=9)
-        ax.set_xlabel(row.axis if memory else "", fontsize=9)
+        unit = UNITS.get(row.axis, "tokens")
+        ax.set_xlabel(f"{row.axis} ({unit})" if memory else "", fontsize=9)
         ax.set_xticks(row.sizes, [f"{size}" for size in row.sizes], fontsize=7, minor=False)
         ax.minorticks_off()
         if i < 2 or i >= 6:
             of = "a token" if i >= 6 else "a step"
             ax.set_ylabel("MB kept" if memory else f"ms for {of}", fontsize=9)
     axes[0][0].legend(fontsize=8)
-    fig.suptitle("What is counted beforehand grows as what is measured: the exponents")
+    fig.suptitle("Exponents: measured, and counted before anything ran")
     return fig
