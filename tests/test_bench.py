@@ -121,6 +121,12 @@ def test_ratio_is_the_median_of_the_rounds_and_above_1_means_better():
     assert times.measured() == 4.0
 
 
+def test_a_loss_is_shown_with_three_places():
+    loss = row(ours=[1.8866], unit="nats", peer="", theirs=[], goal=Goal(1.886, at_least=False))
+    assert loss.verdict() == "goal: at most 1.886, measured 1.887: missed by 0.0006"
+    assert "1.887 nats" in measure.table([loss])
+
+
 def test_a_goal_for_every_run_is_held_against_the_worst():
     losses = row(ours=[1.7, 1.5, 1.6], peer="", theirs=[], goal=Goal(1.65, at_least=False))
     assert losses.measured() == 1.6

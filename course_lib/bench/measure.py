@@ -159,11 +159,12 @@ class Goal:
     def met(self, measured: float) -> bool:
         return measured >= self.limit if self.at_least else measured <= self.limit
 
-    def verdict(self, measured: float) -> str:
+    def verdict(self, measured: float, unit: str = "") -> str:
         """For example "goal: at least 1.10, measured 1.23: met"."""
-        bound = f"at {'least' if self.at_least else 'most'} {number(self.limit)}"
-        end = "met" if self.met(measured) else f"missed by {number(abs(measured - self.limit))}"
-        return f"goal: {bound}, measured {number(measured)}: {end}"
+        bound = f"at {'least' if self.at_least else 'most'} {number(self.limit, unit)}"
+        by = number(abs(measured - self.limit), unit)
+        end = "met" if self.met(measured) else f"missed by {by}"
+        return f"goal: {bound}, measured {number(measured, unit)}: {end}"
 
 
 def quartiles(values: Iterable[float]) -> tuple[float, float, float]:
@@ -212,7 +213,11 @@ class Result:
         return quartiles(figures)[1]
 
     def verdict(self) -> str:
-        return "" if self.goal is None else self.goal.verdict(self.measured())
+        return (
+            ""
+            if self.goal is None
+            else self.goal.verdict(self.measured(), "" if self.peer else self.unit)
+        )
 
 
 def compare(
@@ -306,19 +311,21 @@ def machine_text(about: dict) -> str:
 # ---- showing and saving ------------------------------------------------------------------------
 
 
-def number(value: float) -> str:
-    """A figure with three digits that count."""
+def number(value: float, unit: str = "") -> str:
+    """A figure with the digits that count: three places for a loss, otherwise two or fewer."""
+    if unit == "nats" and (value == 0 or abs(value) >= 0.001):
+        return f"{value:.3f}"
     if value == 0 or 0.01 <= abs(value) < 100:
         return f"{value:.2f}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
 
 
-def spread(values: list[float]) -> str:
+def spread(values: list[float], unit: str = "") -> str:
     """Median and quartiles, for example "12,300 (11,900 to 12,500)"."""
     low, middle, high = quartiles(values)
     if len(values) == 1:
-        return number(middle)
-    return f"{number(middle)} ({number(low)} to {number(high)})"
+        return number(middle, unit)
+    return f"{number(middle, unit)} ({number(low, unit)} to {number(high, unit)})"
 
 
 def table(results: list[Result]) -> str:
@@ -326,8 +333,10 @@ def table(results: list[Result]) -> str:
     head = ("", "ours", "beside", "theirs", "ratio")
     rows = [head]
     for row in results:
-        theirs = (row.peer, spread(row.theirs), spread(row.ratios())) if row.peer else ("", "", "")
-        rows.append((row.what, f"{spread(row.ours)} {row.unit}", *theirs))
+        theirs = ("", "", "")
+        if row.peer:
+            theirs = (row.peer, spread(row.theirs, row.unit), spread(row.ratios()))
+        rows.append((row.what, f"{spread(row.ours, row.unit)} {row.unit}", *theirs))
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = []
     for row, result in zip(rows, [None, *results]):
@@ -357,8 +366,8 @@ def ratio_figure(results: list[Result]):
             limit = row.goal.limit
             ax.plot([limit, limit], [place - 0.4, place + 0.4], color=COLORS["ink"], linestyle=":")
         ax.annotate(
-            f"{middle:.2f}", (max(high, middle), place), (4, 0),
-            textcoords="offset points", va="center", fontsize=9,
+            f"{middle:.2f}", (max(high, middle), place), (4, 0), textcoords="offset points",
+            va="center", fontsize=9, bbox={"fc": COLORS["paper"], "ec": "none", "pad": 1},
         )  # fmt: skip
     ax.axvline(1, color=COLORS["floor"], linewidth=1.2)
     ax.set_yticks(range(len(rows)), [f"{row.what}\nbeside {row.peer}" for row in rows], fontsize=8)
