@@ -192,6 +192,19 @@ def test_json_and_figure_are_saved_where_it_says(only_one_benchmark, tmp_path, c
     assert "<svg" in Path(paths[1]).read_text(encoding="utf-8")
 
 
+def test_threads_are_set_for_torch_and_for_peers(only_one_benchmark, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
+    before = torch.get_num_threads()
+    code = "import os; print('s', os.environ['OMP_NUM_THREADS'])"
+    try:
+        bench.main(["train", "--threads", "3"])
+        assert torch.get_num_threads() == 3
+        peer = Peer("Other", f'{sys.executable} -c "{code}"')
+        assert peer.measure("train", "small", "s") == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_without_a_name_the_figure_goes_to_the_readers_folder(
     only_one_benchmark, tmp_path, monkeypatch, capsys
 ):
@@ -204,7 +217,8 @@ def test_without_a_name_the_figure_goes_to_the_readers_folder(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["walk"], ["train", "--runs", "0"], ["train", "--peer", "fast"],
+        ["walk"], ["train", "--runs", "0"], ["train", "--threads", "0"],
+        ["train", "--peer", "fast"],
         ["train", "--figure", "a.txt"], ["train", "--json", "a.svg"],
     ],
 )  # fmt: skip
