@@ -188,7 +188,7 @@ class KVCache:
         shape = (batch_size, config.n_head, config.context_length, size)
         self.layers = []
         for _ in range(config.n_layer):
-            keys, values = torch.zeros(2, *shape, device=device, dtype=dtype)
+            keys, values = torch.empty(2, *shape, device=device, dtype=dtype)
             self.layers.append(LayerCache(keys, values))
 
     @property
@@ -251,12 +251,14 @@ def seen_tokens(idx: Tensor, n_pad: Tensor | None, vocab_size: int) -> Tensor:
 def inference(model: GPT) -> Iterator[None]:
     """Inside: no gradients and no dropout. Afterwards the model is as it was."""
     was_training = model.training
-    model.eval()
+    if was_training:
+        model.eval()  # it visits every module: too slow to do in vain before every token
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
 
 
 def new_tokens(
