@@ -18,6 +18,7 @@ BENCHMARKS = {  # name: what it measures
     "generate": "tokens per second of writing text, with and without the cache",
     "tokenizer": "time to train a tokenizer, and megabytes encoded per second",
     "growth": "how time and memory grow with context, width and depth",
+    "gpu": "tokens per second and MFU of a 124M model in training, on an NVIDIA GPU",
     "course": "seconds and memory of every chapter, and how soon a reader sees something",
 }
 
