@@ -1,8 +1,8 @@
 """What pytest and nbval need to know about this course.
 
 Kernels start with this environment: the library on their path, no network but this machine's own,
-one place for progress that is not the reader's, and no progress bars. When a cell writes to stderr,
-nbval names only the stream; the hook below also shows the text.
+one place for progress that is not the reader's, no progress bars, and no weights of GPT-2. When a
+cell writes to stderr, nbval names only the stream; the hook below also shows the text.
 """
 
 import os
@@ -25,6 +25,7 @@ def pytest_configure(config):
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # it writes to stderr
     os.environ["COURSE_PROGRESS"] = "0"
     os.environ.pop("COURSE_CACHE", None)
+    os.environ["COURSE_GPT2"] = ""  # stored outputs are those of a machine without GPT-2's weights
     os.environ["COURSE_HOME"] = home = tempfile.mkdtemp(prefix="next-token-test-")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     if getattr(config.option, "nbval", False) and not config.option.nbval_sanitize_with:

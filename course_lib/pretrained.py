@@ -27,6 +27,8 @@ __all__ = [
     "check_tied",
     "config_from_hf",
     "config_to_hf",
+    "empty_model",
+    "first_few",
     "is_turned",
     "load_pretrained",
     "open_weights",
@@ -98,7 +100,7 @@ def read_config(path: Path) -> dict:
         raise ValueError(f"There is no {path.name} in {path.parent}: give a folder that holds one.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or not JSON ({error}): fetch it again.") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} is JSON, but no configuration: it must be an object with names.")
@@ -148,6 +150,12 @@ def open_weights(path: Path):
         ) from None
 
 
+def first_few(things: list[str], between: str) -> str:
+    """At most five of them in one line, and how many more there are."""
+    more = f" and {len(things) - 5} more" if things[5:] else ""
+    return between.join(things[:5]) + more
+
+
 def check_names(path: Path, found: dict[str, str], wanted: set[str]) -> None:
     """Raise one ValueError that names what is missing and what is left over, if anything is.
 
@@ -155,13 +163,10 @@ def check_names(path: Path, found: dict[str, str], wanted: set[str]) -> None:
     """
     missing = sorted(their_name(name) for name in wanted - found.keys())
     extra = sorted(found[name] for name in found.keys() - wanted)
-    said = [
-        f"{verb} {', '.join(names[:5])}{f' and {len(names) - 5} more' if names[5:] else ''}"
-        for verb, names in zip(("it lacks", "our model has no place for"), (missing, extra))
-        if names
-    ]
-    if said:
-        raise ValueError(f"{path} does not fit its config.json: {'; '.join(said)}.")
+    wrong = [f"it lacks {first_few(missing, ', ')}"] if missing else []
+    wrong += [f"our model has no place for {first_few(extra, ', ')}"] if extra else []
+    if wrong:
+        raise ValueError(f"{path} does not fit its config.json: {'; '.join(wrong)}.")
 
 
 def check_shapes(path: Path, file, found: dict[str, str], wanted: dict[str, Tensor]) -> None:
@@ -169,12 +174,11 @@ def check_shapes(path: Path, file, found: dict[str, str], wanted: dict[str, Tens
     wrong = []
     for name, parameter in wanted.items():
         there = tuple(file.get_slice(found[name]).get_shape())
-        here = tuple(parameter.shape)[:: -1 if is_turned(name) else 1]
+        here = tuple(parameter.T.shape if is_turned(name) else parameter.shape)
         if there != here:
             wrong.append(f"{found[name]} is {there} and should be {here}")
     if wrong:
-        more = f" (and {len(wrong) - 5} more)" if wrong[5:] else ""
-        raise ValueError(f"{path} does not fit its config.json: {'; '.join(wrong[:5])}{more}.")
+        raise ValueError(f"{path} does not fit its config.json: {first_few(wrong, '; ')}.")
 
 
 def check_tied(path: Path, file, head: str, embedding: str) -> None:
@@ -186,18 +190,32 @@ def check_tied(path: Path, file, head: str, embedding: str) -> None:
         )
 
 
+def empty_model(config: GPTConfig) -> GPT:
+    """A GPT whose parameters have a place in memory and no values yet.
+
+    Nothing is drawn at random only to be overwritten, and memory that nobody has written to is
+    not taken from the machine.
+    """
+    with torch.device("meta"):  # shapes without numbers
+        model = GPT(config)
+    model.to_empty(device="cpu")
+    if config.tied:
+        model.head.weight = model.wte.weight  # `to_empty` has made two of them
+    return model
+
+
 def load_pretrained(folder: str | Path) -> GPT:
     """Build our GPT from a Hugging Face folder of GPT-2's shape, float32 and in evaluation mode.
 
     Reads `config.json` and `model.safetensors`, one tensor at a time, so that memory holds the
-    model and one tensor more. Nothing is copied before every name and every shape is accounted
-    for; whatever is wrong is one ValueError.
+    model and at most one tensor more. Nothing is copied before every name and every shape is
+    accounted for; whatever is wrong is one ValueError.
     """
     folder = Path(folder)
-    model = GPT(config_from_hf(read_config(folder / "config.json")))
+    model = empty_model(config_from_hf(read_config(folder / "config.json")))
     wanted = dict(model.named_parameters())  # a tied head is not among them
     path = folder / "model.safetensors"
-    with open_weights(path) as file, torch.no_grad():
+    with open_weights(path) as file:
         found = {our_name(name): name for name in file.keys()}
         found.pop(None, None)  # the masks: attention makes its own
         copy = found.pop("head.weight", None) if model.config.tied else None
@@ -205,9 +223,11 @@ def load_pretrained(folder: str | Path) -> GPT:
         check_shapes(path, file, found, wanted)
         if copy:  # some files hold the tied matrix twice
             check_tied(path, file, copy, found["wte.weight"])
-        for name, parameter in wanted.items():
+    for name, parameter in wanted.items():
+        with open_weights(path) as file, torch.no_grad():  # closed, it gives back what it has read
             stored = file.get_tensor(found[name])
             parameter.copy_(stored.T if is_turned(name) else stored)
+        del stored
     return model.eval()
 
 
@@ -242,8 +262,11 @@ def save_pretrained(model: GPT, folder: str | Path, tokenizer: Tokenizer | None 
             tensors[their_name(name.replace("weight", "bias"))] = stored.new_zeros(width)
     folder.mkdir(parents=True, exist_ok=True)
     scratch = folder / "model.safetensors.tmp"
-    save_file(tensors, scratch, {"format": "pt"})
-    os.replace(scratch, folder / "model.safetensors")  # the file is there whole, or not at all
+    try:
+        save_file(tensors, scratch, {"format": "pt"})
+        os.replace(scratch, folder / "model.safetensors")  # the new file whole, or the old one
+    finally:
+        scratch.unlink(missing_ok=True)
     write_atomically(folder / "config.json", json.dumps(config_to_hf(model.config), indent=2))
     if tokenizer is not None:
         tokenizer_to_hf(tokenizer, folder)

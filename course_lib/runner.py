@@ -199,8 +199,9 @@ def run(notebooks: list[Path], corpus: str = CORPORA[0], keep: bool = False) -> 
     more = {"COURSE_CORPUS": corpus}
     if not keep:  # what the reader has fetched; stored outputs must not depend on it
         more["COURSE_CACHE"] = str(cache_folder().resolve())
-    if os.environ.get("COURSE_DATA"):  # the kernels start in another folder
-        more["COURSE_DATA"] = str(Path(os.environ["COURSE_DATA"]).resolve())
+    for name in ("COURSE_DATA", "COURSE_GPT2"):
+        if os.environ.get(name):  # the kernels start in another folder
+            more[name] = str(Path(os.environ[name]).resolve())
     rows, samples, problem = [], [], None
     with temporary_home() as home:
         environment = kernel_environment(home, **more)

@@ -696,4 +696,6 @@ def make_little_gpt(name: str = "little-world", folder: str | Path | None = None
 
 
 if __name__ == "__main__":
-    print(f"validation loss {make_little_gpt(*sys.argv[1:]):.4f} nats per token")
+    from course_lib.distributed import main  # the same command trains on many processes
+
+    sys.exit(main())

@@ -264,11 +264,16 @@ def nothing_hidden(module: Path) -> list[str]:
     ]
     for node in tree.body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        run = isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+        run = runs_as_program(node)
         imported = isinstance(node, ast.Import | ast.ImportFrom)
         if not (docstring or run or imported or defined_names(node)):
             found.append(f"line {node.lineno} is neither an import nor a definition")
     return found
+
+
+def runs_as_program(node: ast.stmt) -> bool:
+    """Whether this is the block `if __name__ == "__main__":`."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
 
 
 def short_definitions(module: Path) -> list[str]:
@@ -303,7 +308,8 @@ MODULE_CHECKS = [nothing_hidden, short_definitions, documented]
 def arrows(root: Path) -> list[str]:
     """Imports run one way: a chapter knows those before it, a support module knows none.
 
-    The tools above all chapters know every chapter, and only they know one another.
+    The tools above all chapters know every chapter, and only they know one another. What a module
+    does when it is run as a program does not count: nobody who imports it gets it.
     """
     number = {chapter.word: chapter.number for chapter in with_module(root)}
     found = []
@@ -323,9 +329,8 @@ def arrows(root: Path) -> list[str]:
             limit = 99
         else:
             limit = number.get(name, 0) - 1
-        for used in {
-            each.split(".")[0] for each in sync.imported_modules(path.read_text(encoding="utf-8"))
-        }:
+        tree.body = [node for node in tree.body if not runs_as_program(node)]
+        for used in {each.split(".")[0] for each in sync.imported_modules(ast.unparse(tree))}:
             above = used in ABOVE_ALL_CHAPTERS and name.split(".")[0] not in ABOVE_ALL_CHAPTERS
             if above or (used in number and number[used] > limit and name != used):
                 found.append(f"course_lib.{name} imports course_lib.{used}: the arrow runs back")

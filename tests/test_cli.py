@@ -294,11 +294,13 @@ def test_run_shows_the_cell_that_failed_and_stops(tmp_path, capsys):
 def test_kernels_use_a_folder_that_is_not_the_readers(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_HOME", str(tmp_path / "mine"))
     monkeypatch.setenv("COURSE_DATA", os.path.relpath(tmp_path))
+    monkeypatch.setenv("COURSE_GPT2", os.path.relpath(tmp_path / "gpt2"))
     path = notebook(
         tmp_path,
         ("home", [], f"import os\nassert os.environ['COURSE_HOME'] != {str(tmp_path / 'mine')!r}"),
         ("data", [], f"assert os.environ['COURSE_DATA'] == {str(tmp_path.resolve())!r}"),
         ("cache", [], f"assert os.environ['COURSE_CACHE'] == {str(tmp_path / 'mine' / 'data')!r}"),
+        ("gpt2", [], f"assert os.environ['COURSE_GPT2'] == {str(tmp_path.resolve() / 'gpt2')!r}"),
     )
     assert runner.run([path]) == 0
 

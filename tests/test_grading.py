@@ -1,5 +1,6 @@
 """The machinery of the exercises: what it says, what it returns, what it never does."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -167,6 +169,7 @@ M = T([[1.0, 2.0, 3.5], [4.0, 5.5, 7.0]])
         (T([2.0, 1, 8, 4]), T([1.0, 2, 4, 8]), "order"), ((1, 5), (1, 2), "part"),
         ((2, 1), (1, 2), "part"),
         ([1], [1, 2], "length"), ({"a": 1}, {"b": 1}, "keys"),
+        ({"a": 1}, Counter("b"), "keys"),
     ],
 )  # fmt: skip
 def test_relations(got, want, key):
@@ -200,13 +203,15 @@ def test_worst_entry():
         == "Up to position 2 it is right. Yours: 'abd'. Expected: 'abc'."
     )
     assert compare.worst({"a": 1}, {"a": 2}) == "At 'a': yours 1, expected 2."
+    extra = compare.worst({"a": 1, "b": 3}, {"a": 1})
+    assert extra == "At 'b': yours 3, and nothing is expected there."
     assert compare.worst([[1], "x"], [[1], "y"]).startswith("The first wrong entry is number 1")
 
 
 def test_short_values():
     assert compare.short(M) == "[[1.000, 2.000, 3.500],\n [4.000, 5.500, 7.000]]"
     assert compare.short(torch.zeros(100)) == "numbers of shape (100,)"
-    assert compare.short(T(-0.0)) in ("0", "-0")
+    assert compare.short(T(-0.0)) == compare.short(-0.0) == "0"
     assert compare.short([T([1.0]), "a"]) == "[[1.000], 'a']"
     assert compare.short("x" * 500).endswith("...")
 
@@ -256,11 +261,12 @@ def test_deep_recursion_is_an_exception_and_no_crash():
 # ---- the verdicts, in their order ----------------------------------------------------------------
 
 
-def toy(reference_text, probes, *mistakes, meta=True):
+def toy(reference_text, probes, *mistakes, meta=True, gradient=True):
     """An exercise that is not part of the course."""
     reference = source.build(textwrap.dedent(reference_text), {"torch": torch})
     reference.__module__ = __name__
-    return Exercise(reference, "Do it.", ("One.", "Two."), "Good.", probes, mistakes, 1, 5, meta)
+    words = ("Do it.", ("One.", "Two."), "Good.")
+    return Exercise(reference, *words, probes, mistakes, 1, 5, meta, gradient)
 
 
 TOY = toy(
@@ -358,6 +364,68 @@ def test_a_right_answer_without_gradients_is_told_so():
     assert judged("return x * 2 + n").says == ["Good."]
 
 
+def test_gradients_are_not_asked_for_where_an_exercise_says_so():
+    silent = dataclasses.replace(TOY, gradient=False, cache={})
+    assert judged("return torch.tensor(x.tolist()) * 2 + n", silent).says == ["Good."]
+
+
+def test_the_look_for_gradients_warns_of_nothing():
+    scalar = toy("def f(x, n):\n    return x + n  #| add\n", lambda: [(T(1.0), 2), (T(3.0), 1)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = judged("return torch.tensor(x.item()) + n + 0 * float(x)", scalar)
+    assert found.right and "no gradient passes through" in found.says[1]
+
+
+def test_device_advice_fits_any_constructor():
+    found = judged("return x * 2 + torch.arange(n, n + 1)")
+    assert found.kind == "device"
+    assert "give it `device=x.device`" in found.says[0] and "torch." not in found.says[0]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return x * 2 + n + torch.rand(1)",
+        "return (x + 1) * torch.randint(2**20, x.shape)",
+        "calls.append(n)\nreturn x * 2 + n if len(calls) <= 3 else x",  # right at first
+    ],
+)
+def test_verdict_random(body):
+    found = judged(body, calls=[])
+    assert found.kind == "random" and not found.right
+    assert "Two calls with the same input gave different results" in found.says[0]
+
+
+def test_a_result_that_stays_the_same_is_not_random():
+    seeded = "torch.manual_seed(n)\nreturn x * 2 + n + torch.rand(x.shape)"
+    assert judged(seeded).kind == "value"
+    assert judged("return x * float('nan')").keys == ("not_a_number",)
+    assert judged("print(n)\nreturn x * 2 + n").evidence[-1][1].splitlines() == ["3", "1", "7"]
+
+
+def test_a_slow_answer_runs_once():
+    calls = []
+    body = "calls.append(n)\ntime.sleep(0.4)\nreturn x * 2 + n"
+    slow = dataclasses.replace(TOY, meta=False, cache={})
+    assert judged(body, slow, calls=calls, time=time).right
+    assert len(calls) == 3
+
+
+def test_a_like_verdict_needs_most_of_the_inputs():
+    """A mistake that goes wrong on many more inputs than the answer is not the answer's."""
+    numbers = [-4.0, -3.0, -2.0, -1.0, 1.0, 2.0]
+    item = toy(
+        "def f(x, n):\n    return x + n  #| add\n",
+        lambda: [(T([x]), 1) for x in numbers],
+        Mistake("minus", "You subtract.", {"x + n": "x - n"}),
+    )
+    assert judged("return x - n if x < 0 else x * 9", item).keys == ("minus",)
+    assert judged("return x - n if x > 1 else x + n", item).kind != "like"
+    few = judged("return x - n if x < -2 else x * 9 if x == 1 else x + n", item)
+    assert few.kind != "like"
+
+
 def test_verdict_relation_and_value():
     assert judged("return -(x * 2 + n)").keys == ("sign",)
     assert judged("pass").keys == ("nothing",)
@@ -408,6 +476,7 @@ def test_evidence_shows_input_expected_and_yours():
 def every_card():
     item = registry.find(ID)
     kinds = ["blanks", "right", "mistake", "two", "like", "error", "endless", "changed", "device"]
+    kinds += ["random"]
     for kind, tries in itertools.product(kinds, (1, 3)):
         found = verdict.Verdict(kind, ["Use `a < b` & *not* **this**."], (), [("fold", "1 < 2")], 2)
         yield reader.card(item, found, tries)

@@ -44,6 +44,14 @@ from course_lib.grading import Mistake, define, prediction, question, wave
             "A position may look at itself, too: the diagonal belongs to the past. Without it "
             "row 0 is empty, and 0 / 0 is NaN.",
             {"torch.ones(T, T)": "torch.ones(T, T), diagonal=-1"},
+            {
+                "torch.ones(T, T)": "torch.ones(T, T), diagonal=-1",
+                "return w": "w[0, 0] = 1\n    return w",
+            },
+            {
+                "torch.ones(T, T)": "torch.ones(T, T), diagonal=-1",
+                "w.sum(dim=1, keepdim=True)": "w.sum(dim=1, keepdim=True).clamp(min=1)",
+            },
         ),
         Mistake(
             "columns",
@@ -61,6 +69,19 @@ from course_lib.grading import Mistake, define, prediction, question, wave
             "all_positions",
             "Every position averages over all T positions. Position t must not see beyond t.",
             {"torch.tril(torch.ones(T, T))": "torch.ones(T, T)"},
+        ),
+        Mistake(
+            "softmax_of_ones",
+            "You take a softmax of ones and zeros, and exp(0) is 1: the future keeps a share. "
+            "Divide by the sum of the row, or put -inf where looking is forbidden.",
+            {"w / w.sum(dim=1, keepdim=True)": "torch.softmax(w, dim=1)"},
+        ),
+        Mistake(
+            "off_by_one",
+            "You divide row t by t. It has t + 1 entries, x[0] to x[t].",
+            {"w.sum(dim=1, keepdim=True)": "torch.arange(T).clamp(min=1)[:, None]"},
+            {"w.sum(dim=1, keepdim=True)": "torch.arange(T)[:, None]"},
+            {"w.sum(dim=1, keepdim=True)": "(torch.arange(T)[:, None] + 2)"},
         ),
     ],
 )
@@ -110,6 +131,7 @@ def average_of_the_past(T):
             "You divide by the square root of the number of positions. The scale comes from the "
             "number of features, the last axis.",
             {"q.size(-1)": "q.size(-2)"},
+            {"q.size(-1)": "k.size(-2)"},
         ),
         Mistake(
             "multiplied",
@@ -129,6 +151,15 @@ def average_of_the_past(T):
             {"k.transpose(-2, -1)": "k.transpose(0, 1)"},
             {"k.transpose(-2, -1)": "k.transpose(1, 2)"},
             {"k.transpose(-2, -1)": "k.permute(*range(k.dim() - 1, -1, -1))"},
+        ),
+        Mistake(
+            "softmax",
+            "You took the softmax, too. The scores are what goes into it.",
+            {
+                "q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))": (
+                    "torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(q.size(-1)), dim=-1)"
+                ),
+            },
         ),
     ],
 )
@@ -246,6 +277,40 @@ def attention_scores(q, k):
             "over is its *value*.",
             {"weights @ v": "weights @ k"},
         ),
+        Mistake(
+            "multiplied",
+            "You multiply by the square root of d. Divide: the point is to bring the scores down.",
+            {
+                "    scores = scores.masked": (
+                    "    scores = scores * q.size(-1)\n    scores = scores.masked"
+                ),
+            },
+        ),
+        Mistake(
+            "no_softmax",
+            "There is no softmax: the scores themselves mix the values, and they sum to anything.",
+            {
+                "    weights = torch.softmax(scores, dim=-1)": (
+                    "    scores = scores.masked_fill(future, 0.0)\n    weights = scores"
+                ),
+            },
+        ),
+        Mistake(
+            "weights_only",
+            "These are the weights. They still have to mix the values.",
+            {"    return weights @ v": "    out = weights\n    return out"},
+        ),
+        Mistake(
+            "scale_late",
+            "You divide by the square root of d *after* the softmax, so the rows no longer sum "
+            "to 1. It is the scores that are scaled.",
+            {
+                " / math.sqrt(q.size(-1))": "",
+                "    return weights": (
+                    "    weights = weights / math.sqrt(q.size(-1))\n    return weights"
+                ),
+            },
+        ),
     ],
 )
 def causal_attention(q, k, v):
@@ -311,6 +376,26 @@ def causal_attention(q, k, v):
             "n_head features.",
             {"n_head, C // n_head": "C // n_head, n_head"},
         ),
+        Mistake(
+            "heads_first",
+            "The heads stand in front of the batch. The order is (B, n_head, T, d).",
+            {".transpose(1, 2)": ".permute(2, 0, 1, 3)"},
+        ),
+        Mistake(
+            "features_first",
+            "Time and features of a head have changed places: the order is (B, n_head, T, d).",
+            {".transpose(1, 2)": ".permute(0, 2, 3, 1)"},
+        ),
+        Mistake(
+            "transposed_first",
+            "You let time and features change places before you split. First split C in two, "
+            "then move the heads.",
+            {
+                "x.view(B, T, n_head, C // n_head).transpose(1, 2)": (
+                    "x.transpose(1, 2).reshape(B, n_head, T, C // n_head)"
+                ),
+            },
+        ),
     ],
 )
 def my_split_heads(x, n_head):
@@ -347,8 +432,9 @@ def my_split_heads(x, n_head):
         ),
         Mistake(
             "wrong_axes",
-            "You let the last two axes change places. It is heads (1) and time (2) that do.",
+            "You let the wrong axes change places. It is heads (1) and time (2) that do.",
             {"transpose(1, 2)": "transpose(2, 3)"},
+            {"transpose(1, 2)": "transpose(1, 3)"},
         ),
         Mistake(
             "interleaved",
@@ -358,9 +444,28 @@ def my_split_heads(x, n_head):
         ),
         Mistake(
             "summed",
-            "You added the heads together. They are put side by side; it is the projection after "
-            "them that mixes.",
+            "You added the heads together, or averaged them. They are put side by side; it is the "
+            "projection after them that mixes.",
             {"y.transpose(1, 2).reshape(B, T, H * d)": "y.sum(dim=1)"},
+            {"y.transpose(1, 2).reshape(B, T, H * d)": "y.mean(dim=1)"},
+        ),
+        Mistake(
+            "along_time",
+            "You put the heads one after the other along *time*. Every token keeps its place, and "
+            "its heads stand side by side in the last axis: (B, T, H * d).",
+            {"y.transpose(1, 2).reshape(B, T, H * d)": "y.reshape(B, H * T, d)"},
+            {"reshape(B, T, H * d)": "reshape(B, T * H, d)"},
+        ),
+        Mistake(
+            "not_flattened",
+            "The heads stand behind time, and are still an axis of their own: flatten the last "
+            "two axes.",
+            {".reshape(B, T, H * d)": ""},
+        ),
+        Mistake(
+            "one_head",
+            "You return a single head. All of them are put side by side.",
+            {"y.transpose(1, 2).reshape(B, T, H * d)": "y[:, 0]"},
         ),
     ],
 )
@@ -440,6 +545,40 @@ def my_merge_heads(y):
             "view_only",
             "You split into heads with one `view`, which cuts up time instead of the features.",
             {"t.view(B, T, n_head, d).transpose(1, 2)": "t.reshape(B, n_head, T, d)"},
+        ),
+        Mistake(
+            "wrong_dim",
+            "The softmax runs along the wrong axis: each row of the scores must sum to 1, "
+            "`dim=-1`.",
+            {
+                "    y = torch.softmax(scores, dim=-1)": (
+                    "    weights = torch.softmax(scores, dim=-2)\n    y = weights"
+                ),
+            },
+        ),
+        Mistake(
+            "scale_heads",
+            "You scale by the square root of the number of heads. It is the number of "
+            "*features* of a head, d = C // n_head.",
+            {
+                "    scores = q @": "    scale = n_head\n    scores = q @",
+                "math.sqrt(d)": "math.sqrt(scale)",
+            },
+        ),
+        Mistake(
+            "interleaved",
+            "Each head must get neighbouring features; yours gets every n_head-th one.",
+            {
+                "    q, k, v = (t.view(B, T, n_head, d).transpose(1, 2) for t in parts)": (
+                    "    parts = [t.view(B, T, d, n_head) for t in parts]\n"
+                    "    q, k, v = (t.permute(0, 3, 1, 2) for t in parts)"
+                ),
+            },
+        ),
+        Mistake(
+            "residual",
+            "You add x. That is the task of the block around this layer.",
+            {"    return y.transpose": "    stream = x\n    return stream + y.transpose"},
         ),
     ],
 )

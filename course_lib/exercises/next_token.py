@@ -74,6 +74,45 @@ _PROBS = [[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.25, 0.5, 0.25], [0.05, 0.15, 0.8]
             {"tokens[:-1], tokens[1:]": "tokens[:-1], tokens[:-1]"},
             {"tokens[:-1], tokens[1:]": "tokens, tokens"},
         ),
+        Mistake(
+            "both_orders",
+            "You count every pair in both orders, so the table equals its own mirror image. a "
+            "before b is one thing, b before a another.",
+            {"    return counts": "    counts = counts + counts.T\n    return counts"},
+        ),
+        Mistake(
+            "all_later",
+            "You count every later token. Only the one *right after* makes a bigram.",
+            {
+                "    return counts": (
+                    "    counts = torch.zeros(vocab_size, vocab_size)\n"
+                    "    for i in range(len(tokens)):\n"
+                    "        for after in tokens[i + 1 :]:\n"
+                    "            counts[tokens[i], after] += 1\n"
+                    "    return counts"
+                ),
+            },
+        ),
+        Mistake(
+            "normalised",
+            "These are probabilities. Here the plain counts are asked for.",
+            {
+                "    return counts": (
+                    "    counts = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)\n"
+                    "    return counts"
+                ),
+            },
+            {
+                "    return counts": (
+                    "    counts = counts / counts.sum(dim=1, keepdim=True)\n    return counts"
+                ),
+            },
+        ),
+        Mistake(
+            "starts_at_one",
+            "Every count is one too large: begin with zeros. Smoothing comes later.",
+            {"    return counts": "    counts = counts + 1\n    return counts"},
+        ),
     ],
 )
 def bigram_counts(tokens, vocab_size):
@@ -142,6 +181,45 @@ def bigram_counts(tokens, vocab_size):
             "softmax",
             "You took a softmax. Counts are not logits: divide them by their sum.",
             {"smoothed / smoothed.sum(dim=1, keepdim=True)": "torch.softmax(smoothed, dim=1)"},
+            {"smoothed / smoothed.sum(dim=1, keepdim=True)": "torch.softmax(counts, dim=1)"},
+        ),
+        Mistake(
+            "alpha_after",
+            "You add alpha to the probabilities. Add it to the *counts*, before you normalise.",
+            {
+                "smoothed = counts + alpha": "smoothed = counts",
+                "smoothed.sum(dim=1, keepdim=True)": "smoothed.sum(dim=1, keepdim=True) + alpha",
+            },
+            {
+                "smoothed = counts + alpha": "smoothed = counts",
+                "smoothed.sum(dim=1, keepdim=True)": (
+                    "smoothed.sum(dim=1, keepdim=True).clamp(min=1) + alpha"
+                ),
+            },
+            {
+                "smoothed = counts + alpha": (
+                    "smoothed = counts / counts.sum(dim=1, keepdim=True).clamp(min=1) + alpha"
+                ),
+            },
+        ),
+        Mistake(
+            "fixed_one",
+            "You add 1 to every count. Add `alpha`, which may be another number.",
+            {"counts + alpha": "counts + 1"},
+        ),
+        Mistake(
+            "largest",
+            "You divide by the largest number of the row. Divide by the *sum* of the row.",
+            {"smoothed.sum(dim=1, keepdim=True)": "smoothed.amax(dim=1, keepdim=True)"},
+        ),
+        Mistake(
+            "log_probs",
+            "These are log-probabilities, and probabilities are asked for.",
+            {
+                "smoothed / smoothed.sum(dim=1, keepdim=True)": (
+                    "torch.log(smoothed / smoothed.sum(dim=1, keepdim=True))"
+                ),
+            },
         ),
     ],
 )
@@ -169,9 +247,10 @@ def bigram_probs(counts, alpha):
     mistakes=[
         Mistake(
             "log2",
-            "You used the logarithm to base 2, which gives bits. This course counts in nats, with "
-            "the natural logarithm.",
+            "You used the logarithm to another base: 2 gives bits. This course counts in nats, "
+            "with the natural logarithm.",
             {"torch.log(": "torch.log2("},
+            {"torch.log(": "torch.log10("},
         ),
         Mistake(
             "sum",
@@ -213,6 +292,29 @@ def bigram_probs(counts, alpha):
             "You return the perplexity. Surprise in nats is its logarithm.",
             {"-torch.log(picked).mean()": "torch.exp(-torch.log(picked).mean())"},
         ),
+        Mistake(
+            "softmax_twice",
+            "`cross_entropy` takes raw logits and does a softmax itself, so your probabilities "
+            "went through a softmax. They need a log only.",
+            {"-torch.log(picked).mean()": "torch.nn.functional.cross_entropy(probs, targets)"},
+        ),
+        Mistake(
+            "all_entries",
+            "You average over the whole table. Only the probability that each true token was "
+            "given counts, one per row.",
+            {"torch.log(picked)": "torch.log(probs)"},
+        ),
+        Mistake(
+            "not_averaged",
+            "You return one surprise per position. Take their mean.",
+            {"torch.log(picked).mean()": "torch.log(picked)"},
+        ),
+        Mistake(
+            "own_guess",
+            "You weight with the model's own probabilities: that is the entropy of its guess, "
+            "whatever came. Score the token that really came.",
+            {"-torch.log(picked).mean()": "-(probs * torch.log(probs)).sum(dim=1).mean()"},
+        ),
     ],
 )
 def nll(probs, targets):
@@ -247,8 +349,10 @@ def nll(probs, targets):
         ),
         Mistake(
             "log2",
-            "You used the logarithm to base 2: that is the entropy in bits. Here we count in nats.",
+            "You used the logarithm to another base: with 2 it is the entropy in bits. Here we "
+            "count in nats.",
             {"    return": "    terms = terms / math.log(2)\n    return"},
+            {"    return": "    terms = terms / math.log(10)\n    return"},
         ),
         Mistake(
             "sign",
@@ -271,6 +375,23 @@ def nll(probs, targets):
             "You take the largest term only. Every outcome adds its share.",
             {"-terms.sum()": "(-terms).max()"},
         ),
+        Mistake(
+            "shifted_log",
+            "You add a small number inside the log to avoid log 0, and that changes the result: a "
+            "certain outcome gets a surprise below 0. Use `torch.xlogy(p, p)`, or leave outcomes "
+            "of probability 0 out.",
+            *({"torch.xlogy(p, p)": f"p * torch.log(p + 1e-{n})"} for n in (3, 2, 4, 5, 6, 7)),
+        ),
+        Mistake(
+            "perplexity",
+            "You return the perplexity. The entropy is its logarithm.",
+            {"-terms.sum()": "torch.exp(-terms.sum())"},
+        ),
+        Mistake(
+            "not_summed",
+            "You return the shares of the outcomes. Their sum is the entropy.",
+            {"-terms.sum()": "-terms"},
+        ),
     ],
 )
 def my_entropy(p):
@@ -283,8 +404,9 @@ def my_entropy(p):
     level=2,
     minutes=5,
     meta=False,
-    task="""Cut windows out of one long text: row i of `x` holds `length` tokens from `starts[i]`
-    on, and `y` holds the same windows one token later. Return both, each (batch, length).""",
+    task="""Cut windows out of one long text. `starts` is a tensor of positions: row i of `x`
+    holds `length` tokens from `starts[i]` on, and `y` holds the same windows one token later.
+    Return both, each (batch, length).""",
     hints=[
         "Write x and y down for the tokens h e l l o, one start at 0, and length 3.",
         "`tokens[s : s + length]` has `length` tokens. Where does the window of targets start?",
@@ -293,9 +415,9 @@ def my_entropy(p):
     insight="One window of length T holds T training examples at once: contexts of 1, 2, ... T "
     "tokens, each with its next token.",
     probes=lambda: [
-        (torch.arange(20) * 3 % 17, [0, 5, 11], 4),
-        (torch.arange(9) + 10, [1], 3),
-        (torch.arange(12) * 5 % 7, [2, 0], 1),
+        (torch.arange(60) * 3 % 17, torch.tensor([0, 5, 11]), 4),
+        (torch.arange(9) + 10, torch.tensor([1]), 3),
+        (torch.arange(12) * 5 % 7, torch.tensor([2, 0]), 1),
     ],
     mistakes=[
         Mistake(
@@ -308,6 +430,12 @@ def my_entropy(p):
             "shift_two",
             "The targets are two tokens ahead, and the next token is one ahead.",
             {"tokens[s + 1 : s + 1 + length]": "tokens[s + 2 : s + 2 + length]"},
+        ),
+        Mistake(
+            "next_window",
+            "Your targets are the whole *next* window. Every token has a target of its own, the "
+            "token right after it: the same window, one later.",
+            {"tokens[s + 1 : s + 1 + length]": "tokens[s + length : s + 2 * length]"},
         ),
         Mistake(
             "swapped",
@@ -330,12 +458,55 @@ def my_entropy(p):
             {"tokens[s + 1 : s + 1 + length]": "tokens[s + length]"},
         ),
         Mistake(
+            "window_numbers",
+            "You take `starts[i]` for the number of a window. It is a position in the text: the "
+            "window begins at that token.",
+            {
+                "tokens[s : s + length]": "tokens[s * length : (s + 1) * length]",
+                "tokens[s + 1 : s + 1 + length]": "tokens[s * length + 1 : (s + 1) * length + 1]",
+            },
+        ),
+        Mistake(
             "ignores_starts",
             "All your windows start at the beginning of the text, or side by side from there. Row "
             "i starts at `starts[i]`.",
             {
                 "tokens[s : s + length]": "tokens[:length]",
                 "tokens[s + 1 : s + 1 + length]": "tokens[1 : length + 1]",
+            },
+            {
+                "x = torch.stack([tokens[s : s + length] for s in starts])": (
+                    "x = tokens[: len(starts) * length].view(-1, length)"
+                ),
+                "y = torch.stack([tokens[s + 1 : s + 1 + length] for s in starts])": (
+                    "y = tokens[1 : len(starts) * length + 1].view(-1, length)"
+                ),
+            },
+        ),
+        Mistake(
+            "long_inputs",
+            "Your inputs are one token too long. Only the targets reach one token further.",
+            {"tokens[s : s + length]": "tokens[s : s + length + 1]"},
+        ),
+        Mistake(
+            "rolled",
+            "You shift inside the window, so the last target is the window's own first token. "
+            "It is the token that comes after the window in the text.",
+            {"torch.stack([tokens[s + 1 : s + 1 + length] for s in starts])": "x.roll(-1, dims=1)"},
+        ),
+        Mistake(
+            "plus_one",
+            "You add 1 to the tokens themselves. Move one *place* on in the text.",
+            {"torch.stack([tokens[s + 1 : s + 1 + length] for s in starts])": "x + 1"},
+        ),
+        Mistake(
+            "positions",
+            "You return the positions. Look up the tokens that stand there.",
+            {
+                "torch.stack([tokens[s : s + length] for s in starts])": (
+                    "starts[:, None] + torch.arange(length)"
+                ),
+                "torch.stack([tokens[s + 1 : s + 1 + length] for s in starts])": "x + 1",
             },
         ),
     ],

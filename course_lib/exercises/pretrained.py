@@ -59,6 +59,20 @@ def _state():
             {'"c_proj.weight", "c_fc.weight"': '"attn.c_proj.weight"'},
         ),
         Mistake(
+            "some_missing",
+            "Some of the linear layers are left as they were: c_attn, c_fc and *both* c_proj are "
+            "stored as (in, out).",
+            *(
+                {'("c_attn.weight", "c_proj.weight", "c_fc.weight")': names}
+                for names in (
+                    '("c_attn.weight",)',
+                    '("c_fc.weight", "mlp.c_proj.weight")',
+                    '("c_attn.weight", "c_proj.weight")',
+                    '("c_attn.weight", "c_fc.weight")',
+                )
+            ),
+        ),
+        Mistake(
             "dropped",
             "Your dict holds the transposed weights only. The others belong to the model, too.",
             {"in state.items()}": "in state.items() if name.endswith(conv)}"},
@@ -204,6 +218,16 @@ def split_qkv(W, b):
             "one_mask",
             "There are two mask buffers per layer, `attn.bias` and `attn.masked_bias`.",
             {'(".attn.bias", ".attn.masked_bias")': '(".attn.bias",)'},
+        ),
+        Mistake(
+            "one_rule",
+            "You stop after the first rule that fits. A name in a block needs two of them: `h.` "
+            "and the part of the layer.",
+            {
+                "        name = name.replace(old, new)": (
+                    "        if old in name:\n            return name.replace(old, new)"
+                )
+            },
         ),
     ],
 )
@@ -401,4 +425,53 @@ question(
      "The two gates are very close, so the model keeps working."),
     ("An error when the weights are loaded.", False,
      "The gate has no parameters: there is nothing to load."),
+)  # fmt: skip
+
+# The programs that these three questions are about stand in the notebook, above each question.
+
+question(
+    "pretrained.five_texts",
+    "The first program stops with a ValueError. Which line must change?",
+    ("Line 1", False,
+     "The prompt becomes ids and an attention mask, both tensors of shape (1, T). That is right."),
+    ("Line 2", True,
+     "Without `do_sample=True` this is greedy decoding: every step takes the likeliest token, so "
+     "five texts would be five copies of one. The library refuses. (Five beams, `num_beams=5`, "
+     "would also give five different texts.)"),
+    ("Line 3", False,
+     "`outputs` has five rows, and `batch_decode` turns each of them into a text. Decoding only "
+     "`outputs[0]` would throw four of them away."),
+    ("Line 4", False,
+     "Printing is harmless; the program does not get that far."),
+)  # fmt: skip
+
+question(
+    "pretrained.next_token_of_outputs",
+    "The second program prints something that has nothing to do with the prompt, or fails. Which "
+    "line is wrong?",
+    ("Line 1", False,
+     "A forward pass needs no gradients here, and leaving them out saves memory."),
+    ("Line 2", False,
+     "`**batch` hands over ids and attention mask. The answer holds logits of shape (1, T, V)."),
+    ("Line 3", True,
+     "`outputs[0]` is the logits, and its last *entry* is the last text of the batch: a matrix "
+     "(T, V) with a row for every position. The next token is `outputs.logits[0, -1].argmax()`."),
+    ("Line 4", False,
+     "`decode` takes an id. It can only be as right as the id."),
+)  # fmt: skip
+
+question(
+    "pretrained.logits_as_probabilities",
+    "The third program prints percentages that may lie below 0 or far above 100. Which line is "
+    "wrong?",
+    ("Line 1", True,
+     "These are logits: any real numbers, on no particular scale. Only "
+     "`torch.softmax(logits, dim=-1)` makes probabilities of them."),
+    ("Line 2", False,
+     "The ten largest logits are also the ten largest probabilities, because softmax keeps the "
+     "order. That is why the mistake is so easy to overlook."),
+    ("Line 3", False,
+     "`topk` gives values and indices, in step with each other."),
+    ("Line 4", False,
+     "A probability printed as a percentage would be fine here."),
 )  # fmt: skip

@@ -42,8 +42,15 @@ _LOGITS = [2.0, -0.5, 0.25, 3.0, -2.5]
         ),
         Mistake(
             "ignored",
-            "The temperature is not used.",
+            "The temperature has no effect: unused, subtracted, or cancelled by the division by "
+            "the sum.",
             {"logits / temperature": "logits"},
+        ),
+        Mistake(
+            "softmax_twice",
+            "Your numbers went through a softmax twice. Divide the logits, and take one softmax.",
+            {"logits / temperature": "torch.softmax(logits, dim=-1) / temperature"},
+            {"logits / temperature": "torch.softmax(logits / temperature, dim=-1)"},
         ),
         Mistake(
             "still_logits",
@@ -68,6 +75,17 @@ _LOGITS = [2.0, -0.5, 0.25, 3.0, -2.5]
                 "torch.softmax(logits / "
                 "temperature, dim=-1)": "torch.softmax(logits, dim=-1) ** (1 / temperature)"
             },
+        ),
+        Mistake(
+            "sign",
+            "The logits have the wrong sign: the least likely token comes first.",
+            {"logits / temperature": "-logits / temperature"},
+        ),
+        Mistake(
+            "not_normalised",
+            "You took the exponential only. Probabilities sum to 1: divide by the sum, or use "
+            "softmax.",
+            {"torch.softmax(logits / temperature, dim=-1)": "torch.exp(logits / temperature)"},
         ),
     ],
 )
@@ -101,7 +119,7 @@ def with_temperature(logits, temperature):
         ),
         Mistake(
             "one_too_few",
-            "The k-th token itself is rejected: `<` and not `<=`.",
+            "The k-th token itself must stay: reject with `<`, or keep with `>=`.",
             {"logits < kth": "logits <= kth"},
         ),
         Mistake(
@@ -128,6 +146,11 @@ def with_temperature(logits, temperature):
                 "torch.topk(logits, k).values[..., "
                 "-1:]": "torch.topk(logits, k).values[..., -1].max()"
             },
+            {
+                "torch.topk(logits, k).values[..., -1:]": (
+                    "torch.topk(logits.flatten(), k).values[-1]"
+                )
+            },
         ),
         Mistake(
             "best_only",
@@ -139,6 +162,30 @@ def with_temperature(logits, temperature):
             "You return the k largest values alone. Each logit must keep its place in the "
             "vocabulary.",
             {'logits.masked_fill(logits < kth, float("-inf"))': "torch.topk(logits, k).values"},
+        ),
+        Mistake(
+            "one_too_many",
+            "One token too many stays.",
+            {"torch.topk(logits, k)": "torch.topk(logits, min(k + 1, logits.size(-1)))"},
+        ),
+        Mistake(
+            "probabilities",
+            "You took the softmax, too. Logits are asked for.",
+            {
+                'logits.masked_fill(logits < kth, float("-inf"))': (
+                    'torch.softmax(logits.masked_fill(logits < kth, float("-inf")), dim=-1)'
+                ),
+            },
+        ),
+        Mistake(
+            "sorted",
+            "Your logits are sorted. Each must keep its place in the vocabulary.",
+            {
+                'logits.masked_fill(logits < kth, float("-inf"))': (
+                    'logits.masked_fill(logits < kth, float("-inf")).sort(dim=-1, '
+                    "descending=True).values"
+                ),
+            },
         ),
     ],
 )
@@ -175,6 +222,7 @@ def my_top_k(logits, k):
             "The token that takes the sum past p is dropped. It belongs to the set: without it, "
             "p is not reached. Look at the sum *before* a token.",
             {"cumulative - sorted_p < p": "cumulative <= p"},
+            {"cumulative - sorted_p < p": "cumulative < p"},
         ),
         Mistake(
             "not_normalised",
@@ -207,6 +255,8 @@ def my_top_k(logits, k):
             "the most likely one down.",
             {"cumulative - sorted_p < p": "sorted_p > 1 - p"},
             {"cumulative - sorted_p < p": "sorted_p >= p"},
+            {"cumulative - sorted_p < p": "sorted_p >= 1 - p"},
+            {"cumulative - sorted_p < p": "sorted_p >= p * sorted_p[0]"},
         ),
         Mistake(
             "one_more",
@@ -214,6 +264,33 @@ def my_top_k(logits, k):
             {
                 "cumulative - "
                 "sorted_p < p": "torch.cat([torch.zeros(2), cumulative])[: len(probs)] < p"
+            },
+        ),
+        Mistake(
+            "not_sorted",
+            "You add up in the order of the vocabulary. Sort first: the *most likely* tokens "
+            "are kept.",
+            {
+                "    sorted_p, order = torch.sort(probs, descending=True)": (
+                    "    sorted_p = probs\n    order = torch.arange(len(probs))"
+                ),
+            },
+        ),
+        Mistake(
+            "best_only",
+            "Only the most likely token is kept.",
+            {
+                "    kept = sorted_p * (cumulative - sorted_p < p)": (
+                    "    kept = sorted_p.clone()\n    kept[1:] = 0"
+                ),
+            },
+        ),
+        Mistake(
+            "two_orders",
+            "Your mask is in sorted order, and the probabilities are not.",
+            {
+                "    kept = sorted_p *": "    mixed = probs\n    kept = mixed *",
+                "torch.zeros_like(probs).scatter(0, order, kept / kept.sum())": "kept / kept.sum()",
             },
         ),
     ],
@@ -257,6 +334,8 @@ def nucleus(probs, p):
             "You compare u with single probabilities. The pieces lie end to end, so their ends are "
             "the *cumulative* sums.",
             {"torch.cumsum(probs, dim=0)": "probs"},
+            {"(torch.cumsum(probs, dim=0) <= u).sum()": "(probs > u).float().argmax()"},
+            {"(torch.cumsum(probs, dim=0) <= u).sum()": "(probs >= u).float().argmax()"},
         ),
         Mistake(
             "one_too_far",
@@ -287,6 +366,18 @@ def nucleus(probs, p):
                 "torch.cumsum(probs, "
                 "dim=0)": "torch.cumsum(probs.sort(descending=True).values, dim=0)"
             },
+        ),
+        Mistake(
+            "nearest",
+            "You take the token whose number is *nearest* to u. u is a place on the ruler: ask "
+            "which piece it lies in.",
+            {"(torch.cumsum(probs, dim=0) <= u).sum()": "(probs - u).abs().argmin()"},
+            {"<= u).sum()": "- u).abs().argmin()"},
+        ),
+        Mistake(
+            "mirrored",
+            "You measure from the right end of the ruler. u is measured from 0.",
+            {"<= u": "<= 1 - u"},
         ),
     ],
 )
@@ -373,9 +464,33 @@ def _copies_first(idx):
             {"range(n_new)": "range(min(n_new, 1))"},
         ),
         Mistake(
+            "asked_once",
+            "You ask the model once, before the loop, and append the same token again and again. "
+            "Every new token changes the input: ask anew in each round.",
+            {
+                "    for _ in range(n_new):\n        logits": "    logits",
+                "        following": "    for _ in range(n_new):\n        following",
+            },
+        ),
+        Mistake(
             "only_new",
             "You return the new tokens alone. The prompt belongs to the result.",
             {"return idx": "return idx[:, idx.size(1) - n_new :]"},
+        ),
+        Mistake(
+            "one_too_many",
+            "You add one token too many.",
+            {"range(n_new)": "range(n_new + 1)"},
+        ),
+        Mistake(
+            "last_only",
+            "You feed the last token alone. The model may see the last `context_length` tokens.",
+            {"-context_length:": "-1:"},
+        ),
+        Mistake(
+            "crop_short",
+            "You feed one token less than the context holds.",
+            {"-context_length:": "1 - context_length :"},
         ),
     ],
 )
@@ -454,6 +569,22 @@ def greedy(model, idx, n_new, context_length):
             "subtracts",
             "You subtract the penalty. That exists, too (a presence penalty); this one multiplies.",
             {"torch.where(old > 0, old / penalty, old * penalty)": "old - penalty"},
+        ),
+        Mistake(
+            "forbidden",
+            "You forbid what was seen. It becomes less likely, and stays possible.",
+            {"    return out": "    out[seen] = -math.inf\n    return out"},
+        ),
+        Mistake(
+            "unseen",
+            "You penalise the tokens that were *not* seen.",
+            {
+                "    return out": (
+                    "    out = torch.where(logits > 0, logits / penalty, logits * penalty)\n"
+                    "    out[seen] = logits[seen]\n"
+                    "    return out"
+                ),
+            },
         ),
     ],
 )
@@ -538,6 +669,37 @@ def my_repetition_penalty(logits, seen, penalty):
             "The cache that you return holds the new token only.",
             {"(k, v)": "(k_new, v_new)"},
         ),
+        Mistake(
+            "scale_wrong",
+            "You divide, but not by the square root of d, the number of features of the query.",
+            {
+                "    scores = q_new @": "    d = k.size(-2)\n    scores = q_new @",
+                "q_new.size(-1)": "d",
+            },
+            {
+                "    scores = q_new @": "    d = q_new.size(-1) ** 2\n    scores = q_new @",
+                "q_new.size(-1)": "d",
+            },
+        ),
+        Mistake(
+            "wrong_dim",
+            "The softmax runs along the queries, and there is one. It runs along the keys, "
+            "`dim=-1`.",
+            {
+                "    return torch.softmax(scores, dim=-1)": (
+                    "    weights = torch.softmax(scores, dim=-2)\n    return weights"
+                ),
+            },
+        ),
+        Mistake(
+            "mixes_keys",
+            "The weights mix the keys. They mix the values.",
+            {
+                "    return torch.softmax(scores, dim=-1) @ v": (
+                    "    weights = torch.softmax(scores, dim=-1)\n    return weights @ k"
+                ),
+            },
+        ),
     ],
 )
 def attend_with_cache(q_new, k_new, v_new, cache):
@@ -560,7 +722,7 @@ def attend_with_cache(q_new, k_new, v_new, cache):
     ],
     insight="GPT-2 small in float16: 37.7 MB for 1,024 tokens. With long contexts it is the cache, "
     "and not the weights, that fills a GPU.",
-    probes=lambda: [(12, 12, 64, 1024, 1, 2), (4, 2, 16, 50, 3, 4), (3, 5, 7, 11, 13, 2)],
+    probes=lambda: [(12, 12, 64, 1024, 1, 2), (4, 2, 16, 50, 3, 4), (3, 5, 7, 11, 13, 4)],
     mistakes=[
         Mistake(
             "keys_only",
@@ -593,6 +755,27 @@ def attend_with_cache(q_new, k_new, v_new, cache):
             {" * length": " * length**2"},
         ),
         Mistake("no_batch", "Each row of the batch has a cache of its own.", {" * batch": ""}),
+        Mistake(
+            "no_bytes",
+            "You count the numbers. Each takes `bytes_per_value` bytes.",
+            {" * bytes_per_value": ""},
+        ),
+        Mistake(
+            "no_length",
+            "Every token has keys and values: multiply by the length.",
+            {" * length": ""},
+        ),
+        Mistake(
+            "no_head_size",
+            "Every head has `head_size` numbers per token.",
+            {" * head_size": ""},
+        ),
+        Mistake(
+            "megabytes",
+            "Bytes are asked for, and not megabytes.",
+            {" * bytes_per_value": " * bytes_per_value / 1e6"},
+            {" * bytes_per_value": " * bytes_per_value / 2**20"},
+        ),
     ],
 )
 def kv_cache_bytes(n_layer, n_head, head_size, length, batch, bytes_per_value):
@@ -648,6 +831,23 @@ def kv_cache_bytes(n_layer, n_head, head_size, length, batch, bytes_per_value):
             "softmax",
             "You took a softmax of the difference. Dividing by the sum keeps zeros zero.",
             {"diff / diff.sum()": "torch.softmax(diff, dim=-1)"},
+        ),
+        Mistake(
+            "whole_p",
+            "Where p is larger you keep all of p. Only the difference is missing.",
+            {"torch.clamp(p - q, min=0)": "torch.where(p > q, p, 0.0)"},
+        ),
+        Mistake(
+            "overlap",
+            "This is what both agree on. Missing is the part of p above it.",
+            {"torch.clamp(p - q, min=0)": "torch.minimum(p, q)"},
+        ),
+        Mistake(
+            "ratio",
+            "This is the probability of accepting. It is needed before; the draw after a "
+            "rejection needs the difference.",
+            {"torch.clamp(p - q, min=0)": "torch.clamp(p / q, max=1)"},
+            {"torch.clamp(p - q, min=0)": "torch.clamp(p / q, max=1)", " / diff.sum()": ""},
         ),
     ],
 )

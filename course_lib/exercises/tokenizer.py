@@ -60,6 +60,31 @@ from course_lib.grading import Mistake, define, prediction, question
             "You count single tokens. Count pairs of neighbours.",
             {"zip(ids, ids[1:])": "ids"},
         ),
+        Mistake(
+            "all_in_word",
+            "You pair every token with all later ones of its word. Only neighbours count.",
+            {"zip(ids, ids[1:])": "[(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :]]"},
+        ),
+        Mistake(
+            "presence",
+            "Every count is 1. A pair that occurs again must be counted again.",
+            {"    return counts": "    counts = dict.fromkeys(counts, 1)\n    return counts"},
+        ),
+        Mistake(
+            "misses_last",
+            "The last pair of every word is missing: n tokens have n - 1 pairs.",
+            {"zip(ids, ids[1:])": "zip(ids[:-1], ids[1:-1])"},
+        ),
+        Mistake(
+            "first_word",
+            "You return inside the loop, so only the first word is counted.",
+            {"    return counts": "        return counts"},
+        ),
+        Mistake(
+            "last_word",
+            "You start anew with every word, so only the last one is counted.",
+            {"        counts.update": "        counts = Counter()\n        counts.update"},
+        ),
     ],
 )
 def my_pair_counts(words):
@@ -128,6 +153,30 @@ def my_pair_counts(words):
             "any_order",
             "You also merge (right, left). The pair has an order.",
             {"tuple(ids[i : i + 2]) == pair": "tuple(ids[i : i + 2]) in (pair, pair[::-1])"},
+        ),
+        Mistake(
+            "left_only",
+            "You look at the left token only. Both must fit.",
+            {
+                "        if tuple(ids[i : i + 2]) == pair:": (
+                    "        left = ids[i]\n        if left == pair[0]:"
+                ),
+            },
+        ),
+        Mistake(
+            "others_dropped",
+            "Tokens that are no part of a pair are lost. They stay as they are.",
+            {"            out.append(ids[i])\n": ""},
+        ),
+        Mistake(
+            "unchanged",
+            "Nothing is replaced.",
+            {"    return out": "    out = list(ids)\n    return out"},
+        ),
+        Mistake(
+            "twice",
+            "A pair becomes one new token, and you put in two.",
+            {"out.append(new_id)": "out.append(new_id)\n            out.append(new_id)"},
         ),
     ],
 )
@@ -210,6 +259,40 @@ merge = my_merge  # the name under which the lesson has it
             "can be missing.",
             {'list(text.encode("utf-8"))': "[ord(c) for c in text]"},
         ),
+        Mistake(
+            "reversed_dict",
+            "Your dict goes from id to pair. It goes from pair to id.",
+            {
+                "    return merges": (
+                    "    merges = {new: pair for pair, new in merges.items()}\n    return merges"
+                ),
+            },
+        ),
+        Mistake(
+            "ranks",
+            "Your ids count from 0, and there the bytes are. The first new id is 256.",
+            {
+                "    return merges": (
+                    "    merges = {pair: new - 256 for pair, new in merges.items()}\n"
+                    "    return merges"
+                ),
+            },
+        ),
+        Mistake(
+            "one_too_few",
+            "One merge is missing: there are `n_merges` rounds.",
+            {"    for k in range": "    n_merges = n_merges - 1\n    for k in range"},
+        ),
+        Mistake(
+            "smallest",
+            "You merge the smallest pair. The *most frequent* goes first; being small decides "
+            "ties only.",
+            {
+                "        best = min(pairs, key=lambda pair: (-pairs.count(pair), pair))": (
+                    "        pairs = set(pairs)\n        best = min(pairs)"
+                ),
+            },
+        ),
     ],
 )
 def train_bpe(text, n_merges):
@@ -245,6 +328,8 @@ def train_bpe(text, n_merges):
         ("abc bcd", {(98, 99): 256, (97, 98): 257, (99, 100): 258}),
         ("bcd", {(98, 99): 256, (97, 98): 257, (99, 100): 258}),
         ("cab", {(99, 97): 256, (97, 98): 257}),
+        ("bc abc ab ab", {(98, 99): 256, (97, 98): 257}),
+        ("abc", {(97, 98): 256, (98, 99): 257, (97, 257): 258}),
     ],
     mistakes=[
         Mistake(
@@ -252,6 +337,13 @@ def train_bpe(text, n_merges):
             "You merge the first pair from the left that can be merged. The merge that was "
             "*learned* first goes first, wherever it stands.",
             {"min(candidates, key=lambda pair: merges[pair])": "candidates[0]"},
+            {
+                "min(candidates, key=lambda pair: merges[pair])": "candidates[0]",
+                "ids = merge(ids, pair, merges[pair])": (
+                    "i = list(zip(ids, ids[1:])).index(pair)\n"
+                    "        ids = ids[:i] + [merges[pair]] + ids[i + 2 :]"
+                ),
+            },
         ),
         Mistake(
             "right_to_left",
@@ -277,6 +369,16 @@ def train_bpe(text, n_merges):
             {"min(candidates, key=lambda pair: merges[pair])": "min(candidates)"},
         ),
         Mistake(
+            "most_frequent",
+            "You merge the pair that is most frequent in *this* text. Counting was for training; "
+            "now the pair that was *learned* first goes first.",
+            {
+                "pair = min(candidates, key=lambda pair: merges[pair])": (
+                    "often = candidates.count\n        pair = max(candidates, key=often)"
+                )
+            },
+        ),
+        Mistake(
             "characters",
             "You start from characters. Start from the UTF-8 bytes: \u00e9 is two of them.",
             {'list(text.encode("utf-8"))': "[ord(c) for c in text]"},
@@ -285,6 +387,25 @@ def train_bpe(text, n_merges):
             "no_merges",
             "These are the bytes of the text: no merge was applied.",
             {"if not candidates": "if True"},
+        ),
+        Mistake(
+            "longest_match",
+            "You look for the longest token from the left. Byte-pair encoding replays the "
+            "merges in the order of learning, and that may give other tokens.",
+            {
+                "    while True:\n": (
+                    "    names = {i: bytes([i]) for i in range(256)}\n"
+                    "    for (a, b), i in merges.items():\n"
+                    "        names[i] = names[a] + names[b]\n"
+                    "    rest, out = bytes(ids), []\n"
+                    "    while rest:\n"
+                    "        out.append(max((i for i in names if rest.startswith(names[i])), "
+                    "key=lambda i: len(names[i])))\n"
+                    "        rest = rest[len(names[out[-1]]) :]\n"
+                    "    return out\n"
+                    "    while True:\n"
+                ),
+            },
         ),
     ],
 )

@@ -48,6 +48,12 @@ from course_lib.grading import Mistake, define, parsons, prediction, question, w
             {"(guesses, targets)": '(guesses, targets, reduction="sum")'},
         ),
         Mistake(
+            "sum_over_time",
+            "You add up along time and take the mean over the batch only, so the loss grows with "
+            "the length. It is the mean over all predictions.",
+            {"(guesses, targets)": '(guesses, targets, reduction="sum") / len(idx)'},
+        ),
+        Mistake(
             "softmax_first",
             "`F.cross_entropy` takes raw logits and does the softmax itself. You gave it "
             "probabilities.",
@@ -65,6 +71,40 @@ from course_lib.grading import Mistake, define, parsons, prediction, question, w
             "drops_first_pair",
             "You drop the wrong end: both lost their *last* entry, so nothing is shifted.",
             {"idx[:, 1:]": "idx[:, :-1]"},
+        ),
+        Mistake(
+            "perplexity",
+            "You return the perplexity. The loss is its logarithm.",
+            {
+                "    return F.cross_entropy(guesses, targets)": (
+                    "    loss = F.cross_entropy(guesses, targets)\n    return loss.exp()"
+                ),
+            },
+        ),
+        Mistake(
+            "bits",
+            "You return bits. The loss is in nats.",
+            {
+                "    return F.cross_entropy(guesses, targets)": (
+                    "    loss = F.cross_entropy(guesses, targets)\n    return loss / math.log(2)"
+                ),
+            },
+        ),
+        Mistake(
+            "wraps",
+            "The last logits are compared with the first token. They predict a token that is "
+            "not there: leave them out.",
+            {"logits[:, :-1]": "logits", "idx[:, 1:]": "idx.roll(-1, dims=1)"},
+        ),
+        Mistake(
+            "raw_logits",
+            "`F.nll_loss` wants log-probabilities and does no softmax. `F.cross_entropy` takes "
+            "raw logits.",
+            {
+                "    return F.cross_entropy(guesses, targets)": (
+                    "    loss = F.nll_loss(guesses, targets)\n    return loss"
+                ),
+            },
         ),
     ],
 )
@@ -140,6 +180,17 @@ def my_lm_loss(logits, idx):
             {"b1**t": "b1", "b2**t": "b2"},
         ),
         Mistake(
+            "t_from_zero",
+            "The power in the corrections is t itself, neither t - 1 nor t + 1: t counts from 1, "
+            "so it is 1 in the first step.",
+            {"    m_hat, v_hat = m": "    t = t - 1\n    m_hat, v_hat = m"},
+            {
+                "m / (1 - b1**t)": "m / (1 - b1 ** (t - 1) if t > 1 else 1)",
+                "v / (1 - b2**t)": "v / (1 - b2 ** (t - 1) if t > 1 else 1)",
+            },
+            {"b1**t": "b1 ** (t + 1)", "b2**t": "b2 ** (t + 1)"},
+        ),
+        Mistake(
             "l2",
             "You put the weight decay into the gradient. That is Adam with L2, and the adaptive "
             "step then divides it away. AdamW shrinks the weight directly.",
@@ -188,6 +239,52 @@ def my_lm_loss(logits, idx):
             "corrected_means_kept",
             "You return the corrected means. The next step needs m and v as they are.",
             {"return p, m, v": "return p, m_hat, v_hat"},
+        ),
+        Mistake(
+            "gradient_itself",
+            "The step uses the gradient itself. It goes along the *mean* of the gradients, m_hat.",
+            {"    p = p - lr * m_hat": "    m_hat = g\n    p = p - lr * m_hat"},
+        ),
+        Mistake(
+            "betas_inverted",
+            "You keep the share 1 - b of the old mean. The old mean keeps the share b, and the "
+            "new gradient gets 1 - b.",
+            {
+                "b1 * m + (1 - b1) * g": "(1 - b1) * m + b1 * g",
+                "b2 * v + (1 - b2) * g * g": "(1 - b2) * v + b2 * g * g",
+            },
+        ),
+        Mistake(
+            "sums",
+            "These are sums and no means: the new gradient counts 1 - b.",
+            {"(1 - b1) * g": "g", "(1 - b2) * g * g": "g * g"},
+        ),
+        Mistake(
+            "decay_divided",
+            "The decay is divided by sqrt(v_hat), too. Decoupled means that it is not.",
+            {
+                "    p = p - lr * m_hat": "    m_hat = m_hat + wd * p\n    p = p - lr * m_hat",
+                " - lr * wd * p": "",
+            },
+        ),
+        Mistake(
+            "one_correction",
+            "Only one of the two means is corrected for its start at zero.",
+            {"    p = p - lr * m_hat": "    v_hat = v\n    p = p - lr * m_hat"},
+            {"    p = p - lr * m_hat": "    m_hat = m\n    p = p - lr * m_hat"},
+        ),
+        Mistake(
+            "no_lr",
+            "The step is not multiplied by lr.",
+            {"    p = p - lr * m_hat": "    m_hat = m_hat / lr\n    p = p - lr * m_hat"},
+        ),
+        Mistake(
+            "decay_after",
+            "You decay the weight after the step. The decay is a share of the weight *before* it.",
+            {
+                " - lr * wd * p": "",
+                "    return p, m, v": "    p = p - lr * wd * p\n    return p, m, v",
+            },
         ),
     ],
 )
@@ -256,8 +353,14 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
         ),
         Mistake(
             "min_ignored",
-            "The cosine goes down to 0 and not to `min_lr`.",
+            "The cosine goes down to 0 and not to `min_lr`. (Cutting it off at `min_lr` is no "
+            "cure: it must swing between max_lr and min_lr.)",
             {"min_lr + 0.5 * (max_lr - min_lr)": "0.5 * max_lr"},
+            {
+                "min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * progress))": (
+                    "max(min_lr, 0.5 * max_lr * (1 + math.cos(math.pi * progress)))"
+                )
+            },
         ),
         Mistake(
             "half_swing",
@@ -287,6 +390,31 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
             "There is no warm-up: the early steps already have the full learning rate.",
             {"max_lr * (step + 1) / warmup": "max_lr"},
         ),
+        Mistake(
+            "from_min",
+            "Your warm-up starts from `min_lr`. It is a straight line from 0.",
+            {"max_lr * (step + 1) / warmup": "min_lr + (max_lr - min_lr) * (step + 1) / warmup"},
+        ),
+        Mistake(
+            "full_wave",
+            "A whole cosine comes back up. Half of one, 0 to pi, ends at the bottom.",
+            {"math.pi * progress": "2 * math.pi * progress"},
+        ),
+        Mistake(
+            "no_half",
+            "The factor 0.5 is missing: 1 + cos goes from 2 to 0.",
+            {"0.5 * (max_lr": "(max_lr"},
+        ),
+        Mistake(
+            "no_pi",
+            "The cosine gets `progress` alone, from 0 to 1. Its argument goes from 0 to pi.",
+            {"math.pi * progress": "progress"},
+        ),
+        Mistake(
+            "warmup_plus_one",
+            "The warm-up does not reach `max_lr`: divide by `warmup`.",
+            {"(step + 1) / warmup": "(step + 1) / (warmup + 1)"},
+        ),
     ],
 )
 def my_lr_at(step, warmup, total, max_lr, min_lr):
@@ -302,6 +430,7 @@ def my_lr_at(step, warmup, total, max_lr, min_lr):
 @define(
     level=2,
     minutes=5,
+    gradient=False,
     task="""Clip a list of gradients: if their joint norm (all numbers of all tensors as one long
     vector) exceeds `max_norm`, scale all of them by one factor so that it becomes `max_norm`.
     Return a new list; small gradients stay as they are.""",
@@ -361,6 +490,26 @@ def my_lr_at(step, warmup, total, max_lr, min_lr):
             "The factor is upside down: max_norm / total.",
             {"max_norm / total": "total / max_norm"},
         ),
+        Mistake(
+            "unchanged",
+            "Nothing is clipped.",
+            {"g * scale": "g * 1.0"},
+        ),
+        Mistake(
+            "max",
+            "Take the smaller of 1 and max_norm / total, and you take the larger.",
+            {"min(1.0,": "max(1.0,"},
+        ),
+        Mistake(
+            "absolute_values",
+            "You add up absolute values. The norm is the root of the sum of *squares*.",
+            {"torch.sqrt(sum(g.pow(2).sum() for g in grads))": "sum(g.abs().sum() for g in grads)"},
+        ),
+        Mistake(
+            "largest_number",
+            "You take the largest single number. The norm counts all of them.",
+            {"torch.sqrt(sum(g.pow(2).sum() for g in grads))": "max(g.abs().max() for g in grads)"},
+        ),
     ],
 )
 def my_clip_gradients(grads, max_norm):
@@ -373,6 +522,7 @@ def my_clip_gradients(grads, max_norm):
 @define(
     level=2,
     minutes=5,
+    gradient=False,
     task="""Get the gradient of one big batch from equally large micro-batches: `g` is the
     gradient of the *mean* squared error on one of them. Combine them so that the result is the
     gradient of the mean over all examples.""",
@@ -429,6 +579,26 @@ def my_clip_gradients(grads, max_norm):
             "A running average weights the last micro-batch most. All count alike.",
             {"total + g / len(xs)": "(total + g) / 2"},
         ),
+        Mistake(
+            "first_only",
+            "Only the first micro-batch is used.",
+            {"        total = total + g / len(xs)": "        total = total + g\n        break"},
+            {
+                "        total = total + g / len(xs)": (
+                    "        total = total + g / len(xs)\n        break"
+                ),
+            },
+        ),
+        Mistake(
+            "divided_each_time",
+            "You divide the total in every round, so the first micro-batches fade. Divide each "
+            "gradient once, or the total at the end.",
+            {
+                "        total = total + g / len(xs)": (
+                    "        total = total + g\n        total = total / len(xs)"
+                ),
+            },
+        ),
     ],
 )
 def accumulated_gradient(w, xs, ys):
@@ -480,6 +650,28 @@ def accumulated_gradient(w, xs, ys):
             "two_outside",
             "The 2 belongs under the root, with n_layer.",
             {"math.sqrt(2 * n_layer)": "(2 * math.sqrt(n_layer))"},
+        ),
+        Mistake(
+            "root_of_all",
+            "You take the root of the whole fraction. Only the number of writers stands under it: "
+            "0.02 is a standard deviation already.",
+            {"0.02 / math.sqrt(2 * n_layer)": "math.sqrt(0.02 / (2 * n_layer))"},
+            {"0.02 / math.sqrt(2 * n_layer)": "math.sqrt(0.02 / n_layer)"},
+        ),
+        Mistake(
+            "variance",
+            "This is the variance. Its root is the standard deviation.",
+            {"0.02 / math.sqrt(2 * n_layer)": "0.02**2 / (2 * n_layer)"},
+        ),
+        Mistake(
+            "no_base",
+            "The 0.02 that GPT-2 starts from is missing.",
+            {"0.02 /": "1 /"},
+        ),
+        Mistake(
+            "added",
+            "Each of n_layer blocks writes twice: multiply by 2, do not add it.",
+            {"2 * n_layer": "(2 + n_layer)"},
         ),
     ],
 )

@@ -66,15 +66,23 @@ from course_lib.grading import Mistake, define, prediction, question, wave, whol
         ),
         Mistake(
             "no_gain_and_bias",
-            "`gain` and `bias` are not used: what was normalised is scaled and shifted again, by "
-            "numbers that are learned.",
+            "`gain` or `bias` is not used, or neither: what was normalised is scaled and "
+            "shifted again, by numbers that are learned.",
             {" * gain + bias": ""},
+            {" * gain": ""},
+            {" + bias": ""},
         ),
         Mistake(
             "not_centred",
             "The mean is not subtracted. (Without it and with the mean square in place of the "
             "variance it would be RMSNorm, which later models use.)",
             {"(x - mean) /": "x /"},
+            {
+                "x.var(dim=-1, keepdim=True, unbiased=False)": (
+                    "x.pow(2).mean(dim=-1, keepdim=True)"
+                ),
+                "(x - mean) /": "x /",
+            },
         ),
         Mistake(
             "no_eps",
@@ -141,6 +149,7 @@ def my_layer_norm(x, gain, bias, eps):
             "The constant is the root of the whole fraction: sqrt(2 / pi).",
             {"math.sqrt(2 / math.pi)": "math.sqrt(2) / math.pi"},
             {"math.sqrt(2 / math.pi)": "2 / math.pi"},
+            {"2 / math.pi": "math.pi / 2"},
         ),
         Mistake(
             "relu",
@@ -168,6 +177,40 @@ def my_layer_norm(x, gain, bias, eps):
             "no_cubic",
             "The cubic term is missing.",
             {"(x + 0.044715 * x**3)": "x"},
+        ),
+        Mistake(
+            "constant",
+            "The constant is 0.044715: there is a zero behind the point.",
+            {"0.044715": "0.44715"},
+        ),
+        Mistake(
+            "brackets",
+            "sqrt(2 / pi) multiplies the whole bracket, the cubic term, too.",
+            {"(x + 0.044715 * x**3)": "x + 0.044715 * x**3"},
+        ),
+        Mistake(
+            "no_one",
+            "The 1 is missing: 1 + tanh goes from 0 to 2, and half of that is the gate.",
+            {"(1 + torch": "(torch"},
+        ),
+        Mistake(
+            "sign",
+            "The tanh has the wrong sign: the gate opens for large x.",
+            {"(1 + torch": "(1 - torch"},
+        ),
+        Mistake(
+            "no_factor",
+            "The factor sqrt(2 / pi) is missing.",
+            {"math.sqrt(2 / math.pi) * ": ""},
+        ),
+        Mistake(
+            "silu",
+            "This is SiLU, x * sigmoid(x), which later models use.",
+            {
+                "0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))": (
+                    "x * torch.sigmoid(x)"
+                ),
+            },
         ),
     ],
 )
@@ -259,8 +302,32 @@ def _norm_2(x):
         ),
         Mistake(
             "no_norm",
-            "The layer norms are not used.",
+            "A layer norm is not used. Each half reads the stream through its own.",
             {"attn(ln_1(x))": "attn(x)", "mlp(ln_2(x))": "mlp(x)"},
+            {"ln_1(x)": "x"},
+            {"ln_2(x)": "x"},
+        ),
+        Mistake(
+            "norm_of_output",
+            "You normalise what a half *found*. Normalise what it reads.",
+            {"attn(ln_1(x))": "ln_1(attn(x))", "mlp(ln_2(x))": "ln_2(mlp(x))"},
+        ),
+        Mistake(
+            "half",
+            "Half of the block is missing. It has attention *and* an MLP.",
+            {"    x = x + mlp(ln_2(x))\n": ""},
+            {"    x = x + attn(ln_1(x))\n": ""},
+        ),
+        Mistake(
+            "norms_swapped",
+            "The two layer norms have changed places.",
+            {"ln_1(x)": "ln_2(x)", "ln_2(x)": "ln_1(x)"},
+        ),
+        Mistake(
+            "lost",
+            "What attention has added is lost: the second half adds to the block's input and "
+            "not to the stream as it is then.",
+            {"x = x + attn": "h = x + attn", "mlp(ln_2(x))": "mlp(ln_2(h))"},
         ),
     ],
 )
@@ -328,6 +395,27 @@ def block(x, ln_1, attn, ln_2, mlp):
                 "idx.size(1)].expand(*idx.shape, -1)], dim=-1)"
             },
         ),
+        Mistake(
+            "multiplied",
+            "You multiply the two vectors. They are added.",
+            {" + wpe": " * wpe"},
+        ),
+        Mistake(
+            "scaled",
+            "The token vectors are not scaled here. (The Transformer of 2017 did that.)",
+            {"wte[idx]": "wte[idx] * math.sqrt(wte.size(1))"},
+        ),
+        Mistake(
+            "last_rows",
+            "You use the last rows of `wpe`. Positions count from its first row.",
+            {"wpe[: idx.size(1)]": "wpe[-idx.size(1) :]"},
+        ),
+        Mistake(
+            "run_on",
+            "Your positions run on from row to row of the batch. Every row is a text of its own"
+            " and begins at 0.",
+            {"wpe[: idx.size(1)]": "wpe[torch.arange(idx.numel()).view(idx.shape) % len(wpe)]"},
+        ),
     ],
 )
 def embed(idx, wte, wpe):
@@ -358,12 +446,15 @@ def embed(idx, wte, wpe):
         ),
         Mistake(
             "no_biases",
-            "The biases of the linear layers are missing: 3C and C in attention, 4C and C in the "
-            "MLP.",
+            "Biases of the linear layers are missing, all or some of them: 3C and C in attention, "
+            "4C and C in the MLP.",
             {
                 "(C * 3 * C + 3 * C) + (C * C + C)": "C * 3 * C + C * C",
                 "(C * 4 * C + 4 * C) + (4 * C * C + C)": "C * 4 * C + 4 * C * C",
             },
+            {"(C * 4 * C + 4 * C) + (4 * C * C + C)": "C * 4 * C + 4 * C * C"},
+            {"(4 * C * C + C)": "4 * C * C"},
+            {"C * 3 * C + 3 * C": "C * 3 * C"},
         ),
         Mistake(
             "no_positions",
@@ -377,12 +468,14 @@ def embed(idx, wte, wpe):
         ),
         Mistake(
             "no_norms",
-            "Each block has two layer norms of 2C parameters each.",
+            "4C parameters per block are missing: the biases of attention (3C + C), the MLP's bias "
+            "on the way out to 4C, or the two layer norms (2C each).",
             {" + 2 * 2 * C": ""},
         ),
         Mistake(
             "one_norm",
-            "A block has *two* layer norms, one before each half.",
+            "2C parameters per block are missing: the bias of queries, keys and values is 3C and "
+            "not C, or one of the two layer norms is missing.",
             {" + 2 * 2 * C": " + 2 * C"},
         ),
         Mistake(
@@ -404,6 +497,22 @@ def embed(idx, wte, wpe):
             "one_layer",
             "There are L blocks, and you count one.",
             {"L * block": "block"},
+        ),
+        Mistake(
+            "scores",
+            "You count the T x T scores of attention. They are computed anew for every text and "
+            "are no parameters.",
+            {"block = attention": "scores = T * T\n    block = scores + attention"},
+        ),
+        Mistake(
+            "gain_only",
+            "A layer norm has a gain *and* a bias, 2C parameters.",
+            {" + 2 * 2 * C": " + 2 * C", " + L * block + 2 * C": " + L * block + C"},
+        ),
+        Mistake(
+            "no_tokens",
+            "The token embedding, V rows of width C, is missing.",
+            {"    return V * C": "    V = 0\n    return V * C"},
         ),
     ],
 )

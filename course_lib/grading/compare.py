@@ -177,7 +177,9 @@ def _wrong_type(got, want):
         return names.get(type(value).__name__, f"a {type(value).__name__}")
 
     both = (list, tuple)
-    fits = isinstance(got, type(want)) or (isinstance(got, both) and isinstance(want, both))
+    fits = isinstance(got, type(want)) or any(
+        isinstance(got, kind) and isinstance(want, kind) for kind in (both, dict)
+    )
     if not fits and not (array(got) and array(want) and not isinstance(got, both)):
         return f"Your function returns {name(got)}; expected is {name(want)}."
 
@@ -403,7 +405,11 @@ def worst(got, want) -> str | None:
         )
         return f"Up to position {at} it is right. Yours: {got!r}. Expected: {want!r}."
     if isinstance(want, dict) and isinstance(got, dict):
-        key = next(k for k in want if k not in got or not same(got[k], want[k]))
+        wrong = (k for k in want if k not in got or not same(got[k], want[k]))
+        key = next(wrong, None)
+        if key is None:  # all that is expected is there, and something else, too
+            key = next(k for k in got if k not in want)
+            return f"At {key!r}: yours {short(got[key])}, and nothing is expected there."
         return f"At {key!r}: yours {short(got.get(key))}, expected {short(want[key])}."
     a, b = array(got), array(want)
     if a and b and a.shape == b.shape:
@@ -445,7 +451,7 @@ def short(value, width: int = 200) -> str:
     elif numbers is not None:
         text = f"numbers of shape {numbers.shape}"
     elif isinstance(value, float):
-        text = f"{value:.6g}"
+        text = f"{value + 0.0:.6g}"  # + 0.0: no -0
     elif isinstance(value, (tuple, list)):
         marks = "()" if isinstance(value, tuple) else "[]"
         text = marks[0] + ", ".join(short(v) for v in value) + marks[1]

@@ -47,6 +47,7 @@ class Exercise:
     level: int  # 1 to 3
     minutes: int
     meta: bool  # may the check run it on torch's `meta` device?
+    gradient: bool = True  # is it worth a remark when no gradient passes through the answer?
     cache: dict = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -131,7 +132,7 @@ class Parsons:
 _items: dict[tuple[type, str], Exercise | Prediction | Question | Parsons] = {}
 
 
-def define(*, task, hints, insight, probes, mistakes, level=1, minutes=5, meta=True):
+def define(*, task, hints, insight, probes, mistakes, level=1, minutes=5, meta=True, gradient=True):
     """Make an exercise of the decorated reference function, which stays an ordinary function."""
 
     def register(reference):
@@ -145,6 +146,7 @@ def define(*, task, hints, insight, probes, mistakes, level=1, minutes=5, meta=T
             level,
             minutes,
             meta,
+            gradient,
         )
         _items[Exercise, item.id] = item
         return reference

@@ -40,7 +40,7 @@ def answers(chapter: str) -> tuple[list, list]:
 def named(item: registry.Exercise, keys: tuple[str, ...], function: Callable) -> bool:
     """Is this wrong answer rejected, and by the name of a mistake that is in it?"""
     found = verdict.judge(item, function)
-    return found.kind in ("mistake", "two", "like") and set(found.keys) <= set(keys)
+    return found.kind in ("mistake", "two", "like", "random") and set(found.keys) <= set(keys)
 
 
 def row(chapter: str, with_mutants: bool = True) -> Row:

@@ -4,6 +4,7 @@ import io
 import itertools
 import linecache
 import re
+import time
 import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -29,8 +30,8 @@ class Outcome:
 
 @dataclass
 class Verdict:
-    """The judgement. `kind` is one of blanks, right, mistake, two, like, error, endless, changed,
-    device, relation, value, broken; `keys` names the mistakes or the relation."""
+    """The judgement. `kind` is one of blanks, right, random, mistake, two, like, error, endless,
+    changed, device, relation, value, broken; `keys` names the mistakes or the relation."""
 
     kind: str
     says: list[str]
@@ -49,12 +50,14 @@ def judge(item: Exercise, function) -> Verdict:
     if blanks:
         return Verdict("blanks", [], blanks=blanks)
     want, printed = reference_outcomes(item), io.StringIO()
+    started = time.monotonic()
     try:
         with redirect_stdout(printed):
             got = run(item, function)
     except runner.Endless as endless:
         return _endless(endless, function)
-    verdict = _compare(item, function, got, want)
+    quick = time.monotonic() - started < 1.0  # a slow answer is not made to run twice
+    verdict = (quick and _random(item, function, got)) or _compare(item, function, got, want)
     if printed.getvalue():
         verdict.evidence.append(("What your function printed", _few_lines(printed.getvalue())))
     return verdict
@@ -78,6 +81,33 @@ def _one(function, arguments: tuple, untouched: tuple) -> Outcome:
         raise
     except BaseException as error:  # even SystemExit is only a wrong answer here
         return Outcome(error=error, where=_reader_line(error, function))
+
+
+def _random(item: Exercise, function, got: list[Outcome]) -> Verdict | None:
+    """Run it once more: inputs that are the same must give results that are the same."""
+    try:
+        with redirect_stdout(io.StringIO()):  # what it printed is known from the first time
+            again = run(item, function)
+    except runner.Endless:
+        return None
+    pairs = [(a, b) for a, b in zip(got, again) if not (a.error or b.error) and _comparable(a)]
+    if all(a == b for a, b in pairs):
+        return None
+    return Verdict(
+        "random",
+        [
+            "Two calls with the same input gave different results: something is drawn at random, "
+            "or left over from the call before. The result must follow from the inputs alone. "
+            "Where chance is needed, the random number is one of the inputs."
+        ],
+        ("random",),
+    )
+
+
+def _comparable(outcome: Outcome) -> bool:
+    """Is there more to compare than identity? (Not with objects, functions, complex numbers.)"""
+    value = outcome.value
+    return not callable(value) and compare.same(probes.fresh(value), value)
 
 
 def _untouched(a, b) -> bool:
@@ -117,6 +147,12 @@ def pair_outcomes(item: Exercise) -> list[tuple[tuple[Mistake, ...], list[Outcom
     return cache["pairs"]
 
 
+def _known(item: Exercise):
+    """Single mistakes, then pairs of them; the pairs take longer and are made when needed."""
+    yield from mistake_outcomes(item)
+    yield from pair_outcomes(item)
+
+
 def _outcomes(item, variants):
     found = []
     with warnings.catch_warnings():
@@ -141,7 +177,7 @@ def _compare(item, function, got: list[Outcome], want: list[Outcome]) -> Verdict
             "right", [item.insight, *_gradient(item, function)]
         )
     seen = [_sight(item, wrong[0], got[wrong[0]], want[wrong[0]])]
-    for mistakes, outcomes in mistake_outcomes(item) + pair_outcomes(item):
+    for mistakes, outcomes in _known(item):
         if outcomes == got or _match(got, outcomes, want, wrong):
             kind = "mistake" if len(mistakes) == 1 else "two"
             return Verdict(
@@ -177,13 +213,18 @@ def _match(got, outcomes, want, wrong) -> bool:
 
 
 def _likely(item, got, want, wrong) -> Mistake | None:
-    """The mistake that gives the same wrong value on more than half of the failing inputs."""
+    """The mistake that gives the same wrong value on more than half of the failing inputs.
+
+    It must also agree on two thirds of all inputs, and on half of those where the mistake shows.
+    """
     best, most = None, 0
     for mistakes, outcomes in mistake_outcomes(item):
         agreeing = sum(
             got[i].error is None and got[i] == outcomes[i] and outcomes[i] != want[i] for i in wrong
         )
-        if agreeing > most:
+        alike = sum(a == b for a, b in zip(got, outcomes))
+        shows = sum(a != b for a, b in zip(outcomes, want))
+        if agreeing > most and alike * 3 >= len(got) * 2 and agreeing * 2 >= shows:
             best, most = mistakes[0], agreeing
     return best if most * 2 > len(wrong) else _fails_alike(item, got, want)
 
@@ -246,7 +287,7 @@ def _device(item: Exercise, function) -> Verdict | None:
                 [
                     "The numbers are right, and on a GPU it would crash: a tensor that you make "
                     "inside the function lives on the CPU, while the inputs may live elsewhere. "
-                    f"Say where it belongs: `torch.ones(T, T, device={home})`.",
+                    f"Say where it belongs: give it `device={home}`.",
                     _reader_line(error, function),
                 ],
             )
@@ -256,7 +297,7 @@ def _device(item: Exercise, function) -> Verdict | None:
             "device",
             [
                 "The numbers are right, but the result is on the CPU even when the inputs are not. "
-                f"Make new tensors where the inputs are: `torch.zeros(..., device={home})`."
+                f"Make new tensors where the inputs are: give them `device={home}`."
             ],
         )
     return None
@@ -267,12 +308,14 @@ def _gradient(item: Exercise, function) -> list[str]:
 
     def passes(candidate) -> bool:
         try:
-            value = candidate(*probes.with_gradient(item.probes()[0]))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, about float(...) of such a tensor
+                value = candidate(*probes.with_gradient(item.probes()[0]))
         except Exception:
             return False
         return any(getattr(v, "requires_grad", False) for v in probes.leaves(value))
 
-    if not item.meta or not passes(item.reference):
+    if not (item.meta and item.gradient and passes(item.reference)):
         return []
     with redirect_stdout(io.StringIO()):
         if runner.limited(lambda: passes(function)):

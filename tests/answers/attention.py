@@ -56,6 +56,38 @@ def _(n):
     return w / torch.arange(1, n + 1)
 
 
+@wrong("average_of_the_past", "not_self")
+def _(T):
+    w = torch.zeros(T, T)
+    for t in range(T):
+        for s in range(t):
+            w[t, s] = 1 / t
+    w[0, 0] = 1.0
+    return w
+
+
+@wrong("average_of_the_past", "off_by_one")
+def _(T):
+    w = torch.tril(torch.ones(T, T))
+    return w / torch.arange(T).clamp(min=1).unsqueeze(1)
+
+
+@right("average_of_the_past")
+def _(T):
+    return torch.tensor([[1 / (t + 1) if s <= t else 0.0 for s in range(T)] for t in range(T)])
+
+
+@wrong("average_of_the_past", "softmax_of_ones")
+def _(T):
+    return F.softmax(torch.tril(torch.ones(T, T)), dim=1)
+
+
+@wrong("average_of_the_past", "not_self")
+def _(T):
+    w = torch.tril(torch.ones(T, T), -1)
+    return w / w.sum(1, keepdim=True).clamp(min=1)
+
+
 @right("attention_scores")
 def _(q, k):
     return torch.einsum("...id,...jd->...ij", q, k) * q.shape[-1] ** -0.5
@@ -84,6 +116,23 @@ def _(q, k):
 @wrong("attention_scores", "axes_from_front")
 def _(q, k):
     return torch.matmul(q, k.permute(0, 2, 1)) / q.shape[-1] ** 0.5
+
+
+@wrong("attention_scores", "scale_T")
+def _(q, k):
+    return torch.einsum("...td,...sd->...ts", q, k) / math.sqrt(k.shape[-2])
+
+
+@wrong("attention_scores", "scale_d")
+def _(q, k):
+    s = q.size(-1) ** -0.5
+    return (q * s) @ (k * s).transpose(-1, -2)
+
+
+@right("attention_scores")
+def _(q, k):
+    c = q.size(-1) ** -0.25
+    return torch.einsum("...id,...jd->...ij", c * q, c * k)
 
 
 @right("causal_attention")
@@ -153,6 +202,31 @@ def _(q, k, v):
     return F.softmax(q @ k.mT / q.shape[-1] ** 0.5 + bias, dim=len(q.shape) - 2) @ v
 
 
+@wrong("causal_attention", "mask_with_zero")
+def _(q, k, v):
+    n, d = q.shape[-2:]
+    sc = torch.einsum("...id,...jd->...ij", q, k) / math.sqrt(d)
+    sc = sc * torch.tril(torch.ones(n, n))
+    return sc.softmax(-1) @ v
+
+
+@wrong("causal_attention", "mask_after_softmax")
+def _(q, k, v):
+    n, d = q.shape[-2:]
+    att = F.softmax(q @ k.mT / d**0.5, dim=-1)
+    return att.tril() @ v
+
+
+@right("causal_attention")
+def _(q, k, v):
+    rows = []
+    for t in range(q.size(-2)):
+        s = (q[..., t : t + 1, :] * k[..., : t + 1, :]).sum(-1) / math.sqrt(q.size(-1))
+        w = torch.exp(s - torch.logsumexp(s, -1, keepdim=True))
+        rows.append((w.unsqueeze(-1) * v[..., : t + 1, :]).sum(-2))
+    return torch.stack(rows, dim=-2)
+
+
 @right("split_heads")
 def _(x, h):
     return torch.stack(x.chunk(h, dim=-1), dim=1)
@@ -180,6 +254,23 @@ def _(x, h):
     return torch.stack(x.chunk(h, dim=-1), dim=2)
 
 
+@wrong("split_heads", "view_only")
+def _(x, n_head):
+    B, T, C = x.shape
+    return x.reshape(B, n_head, T, C // n_head)
+
+
+@wrong("split_heads", "interleaved")
+def _(x, n_head):
+    heads = [x[:, :, h::n_head] for h in range(n_head)]
+    return torch.stack(heads, dim=1)
+
+
+@right("split_heads")
+def _(x, n_head):
+    return torch.stack(torch.tensor_split(x, n_head, dim=-1), dim=1)
+
+
 @right("merge_heads")
 def _(y):
     return torch.cat([y[:, h] for h in range(y.shape[1])], dim=-1)
@@ -204,6 +295,27 @@ def _(y):
 @wrong("merge_heads", "interleaved")
 def _(y):
     return torch.stack(list(y.unbind(1)), dim=-1).flatten(2)
+
+
+@wrong("merge_heads", "no_transpose")
+def _(y):
+    B, H, T, d = y.shape
+    return torch.reshape(y, (B, T, -1))
+
+
+@wrong("merge_heads", "interleaved")
+def _(y):
+    return torch.einsum("bhtd->btdh", y).flatten(2)
+
+
+@right("merge_heads")
+def _(y):
+    return torch.cat(list(y.unbind(1)), dim=-1)
+
+
+@wrong("merge_heads", "along_time")
+def _(y):
+    return torch.cat([y[:, h] for h in range(y.shape[1])], dim=1)
 
 
 @right("multi_head_attention")
@@ -257,3 +369,47 @@ def _(x, W, Wo, h):
     q, k, v = F.linear(x, W).view(b, t, 3, h, c // h).permute(2, 0, 3, 1, 4)
     y = F.scaled_dot_product_attention(q, k, v)
     return F.linear(y.transpose(1, 2).flatten(2), Wo)
+
+
+@wrong("multi_head_attention", "scale_C")
+def _(x, Wqkv, Wo, n_head):
+    B, T, C = x.shape
+    q, k, v = (
+        z.unflatten(-1, (n_head, C // n_head)).transpose(1, 2) for z in (x @ Wqkv.T).split(C, -1)
+    )
+    att = q @ k.transpose(2, 3) / math.sqrt(C)
+    att = att + torch.full((T, T), float("-inf")).triu(1)
+    y = att.softmax(-1) @ v
+    return y.transpose(1, 2).flatten(2) @ Wo.T
+
+
+@wrong("multi_head_attention", "no_output_projection")
+def _(x, Wqkv, Wo, n_head):
+    B, T, C = x.shape
+    q, k, v = torch.einsum("btc,oc->bto", x, Wqkv).chunk(3, -1)
+    outs = []
+    d = C // n_head
+    for h in range(n_head):
+        sl = slice(h * d, (h + 1) * d)
+        outs.append(
+            F.scaled_dot_product_attention(q[..., sl], k[..., sl], v[..., sl], is_causal=True)
+        )
+    return torch.cat(outs, -1)
+
+
+@right("multi_head_attention")
+def _(x, Wqkv, Wo, n_head):
+    B, T, C = x.shape
+    d = C // n_head
+    w = Wqkv.view(3, n_head, d, C)
+    q, k, v = torch.einsum("btc,nhdc->nbhtd", x, w)
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    return torch.einsum("bhtd,ohd->bto", y, Wo.view(C, n_head, d))
+
+
+@wrong("multi_head_attention", "not_merged_back", "view_only")
+def _(x, Wqkv, Wo, n_head):
+    B, T, C = x.shape
+    q, k, v = [z.reshape(B, n_head, T, C // n_head) for z in F.linear(x, Wqkv).chunk(3, -1)]
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    return F.linear(y.reshape(B, T, C), Wo)

@@ -63,6 +63,38 @@ def _(ids, V):
     return table
 
 
+@wrong("bigram_counts", "wraps")
+def _(tokens, vocab_size):
+    counts = torch.zeros(vocab_size, vocab_size)
+    nxt = torch.roll(tokens, -1)
+    for i in range(len(tokens)):
+        counts[tokens[i], nxt[i]] += 1
+    return counts
+
+
+@wrong("bigram_counts", "no_accumulate")
+def _(tokens, vocab_size):
+    counts = torch.zeros(vocab_size, vocab_size)
+    a_, b_ = tokens[:-1].tolist(), tokens[1:].tolist()
+    counts[a_, b_] = counts[a_, b_] + 1
+    return counts
+
+
+@right("bigram_counts")
+def _(tokens, vocab_size):
+    flat = tokens[:-1] * vocab_size + tokens[1:]
+    return (
+        torch.bincount(flat, minlength=vocab_size * vocab_size).view(vocab_size, vocab_size).float()
+    )
+
+
+@wrong("bigram_counts", "both_orders")
+def _(tokens, vocab_size):
+    hot = F.one_hot(tokens, vocab_size).float()
+    c = hot[:-1].T @ hot[1:]
+    return c + c.T
+
+
 @right("bigram_probs")
 def _(counts, alpha):
     rows = [(row + alpha) / (row + alpha).sum() for row in counts]
@@ -99,6 +131,25 @@ def _(c, a):
 @wrong("bigram_probs", "columns", "no_smoothing")
 def _(c, a):
     return c / c.sum(dim=0, keepdim=True)
+
+
+@wrong("bigram_probs", "alpha_after")
+def _(counts, alpha):
+    probs = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    return probs + alpha
+
+
+@wrong("bigram_probs", "alpha_once")
+def _(counts, alpha):
+    rows = []
+    for row in counts:
+        rows.append((row + alpha) / (row.sum() + alpha))
+    return torch.stack(rows)
+
+
+@right("bigram_probs")
+def _(counts, alpha):
+    return F.normalize(counts.double() + alpha, p=1, dim=-1).to(counts.dtype)
 
 
 @right("nll")
@@ -145,6 +196,25 @@ def _(p, y):
     return torch.log2(p[range(len(y)), y]).mean()
 
 
+@wrong("nll", "log_of_mean")
+def _(probs, targets):
+    picked = torch.gather(probs, 1, targets.unsqueeze(1)).squeeze(1)
+    return -torch.log(picked.mean())
+
+
+@wrong("nll", "softmax_twice")
+def _(probs, targets):
+    return F.cross_entropy(probs, targets)
+
+
+@right("nll")
+def _(probs, targets):
+    total = 0.0
+    for row, t in zip(probs.tolist(), targets.tolist()):
+        total -= math.log(row[t])
+    return total / len(targets)
+
+
 @right("entropy")
 def _(p):
     return sum(-x * math.log(x) for x in p.tolist() if x > 0)
@@ -179,6 +249,27 @@ def _(p):
 @wrong("entropy", "nan", "log2")
 def _(p):
     return torch.dot(p, -torch.log2(p))
+
+
+@wrong("entropy", "mean", "unweighted")
+def _(p):
+    nz = p[p > 0]
+    return (-nz.log()).mean()
+
+
+@wrong("entropy", "shifted_log")
+def _(p):
+    return -(p * torch.log(p + 1e-3)).sum()
+
+
+@right("entropy")
+def _(p):
+    return sum(-x * math.log(x) for x in p.tolist() if x)
+
+
+@wrong("entropy", "shifted_log")
+def _(p):
+    return -(p * (p + 1e-6).log()).sum()
 
 
 @right("next_token_batch")
@@ -216,3 +307,35 @@ def _(text, where, n):
 def _(text, where, n):
     rows = torch.tensor(where)[:, None] + torch.arange(n)
     return text[rows], text[rows + 2]
+
+
+@wrong("next_token_batch", "next_window")
+def _(tokens, starts, length):
+    x = torch.stack([tokens[s : s + length] for s in starts])
+    y = torch.stack([tokens[s + length : s + 2 * length] for s in starts])
+    return x, y
+
+
+@wrong("next_token_batch", "too_short")
+def _(tokens, starts, length):
+    chunk = torch.stack([tokens[s : s + length] for s in starts])
+    return chunk[:, :-1], chunk[:, 1:]
+
+
+@right("next_token_batch")
+def _(tokens, starts, length):
+    views = tokens.unfold(0, length + 1, 1)[starts]
+    return views[..., :length], views[..., 1:]
+
+
+@wrong("next_token_batch", "window_numbers")
+def _(tokens, starts, length):
+    x = torch.stack([tokens[s * length : (s + 1) * length] for s in starts.tolist()])
+    y = torch.stack([tokens[s * length + 1 : (s + 1) * length + 1] for s in starts.tolist()])
+    return x, y
+
+
+@wrong("next_token_batch", "one_target")
+def _(tokens, starts, length):
+    grid = starts[:, None] + torch.arange(length)
+    return tokens[grid], tokens[starts + length]

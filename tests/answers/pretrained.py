@@ -3,6 +3,7 @@
 import re
 
 import torch
+from torch.nn import functional as F
 
 from answers import Answers
 
@@ -47,6 +48,29 @@ def _(weights):
     }
 
 
+@wrong("to_linear", "all")
+def _(state):
+    new = {}
+    for n, w in state.items():
+        new[n] = w.t() if w.dim() == 2 else w
+    return new
+
+
+@wrong("to_linear", "dropped")
+def _(state):
+    conv = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
+    return {n: w.T for n, w in state.items() if n.endswith(conv)}
+
+
+@right("to_linear")
+def _(state):
+    out = dict(state)
+    for n in state:
+        if n.split(".")[-2:] in (["c_attn", "weight"], ["c_proj", "weight"], ["c_fc", "weight"]):
+            out[n] = torch.einsum("io->oi", state[n])
+    return out
+
+
 @right("split_qkv")
 def _(W, b):
     c = len(b) // 3
@@ -74,6 +98,28 @@ def _(W, b):
 def _(W, b):
     c = len(b) // 3
     return [(W[i : i + c], b) for i in (0, c, 2 * c)]
+
+
+@wrong("split_qkv", "interleaved")
+def _(W, b):
+    return [(W[i::3], b[i::3]) for i in range(3)]
+
+
+@wrong("split_qkv", "order")
+def _(W, b):
+    C = W.shape[1]
+    parts = [(W[i * C : (i + 1) * C], b[i * C : (i + 1) * C]) for i in range(3)]
+    return [parts[1], parts[0], parts[2]]
+
+
+@right("split_qkv")
+def _(W, b):
+    return [(w_, b_) for w_, b_ in zip(W.view(3, -1, W.size(1)), b.view(3, -1))]
+
+
+@wrong("split_qkv", "wrong_axis")
+def _(W, b):
+    return list(zip(W.tensor_split(3, dim=1), b.tensor_split(3)))
 
 
 @right("rename")
@@ -118,6 +164,40 @@ def _(name):
     return re.sub(r"^h\.", "blocks.", name).replace(".c_", ".")
 
 
+@wrong("rename", "drops_biases")
+def _(name):
+    if ".attn." in name and name.endswith("bias"):
+        return None
+    for o, n in {
+        "h.": "blocks.",
+        ".c_attn.": ".qkv.",
+        ".c_fc.": ".fc.",
+        ".c_proj.": ".proj.",
+    }.items():
+        name = name.replace(o, n)
+    return name
+
+
+@wrong("rename", "one_rule")
+def _(name):
+    if name.endswith("attn.bias") and "c_attn" not in name or name.endswith("masked_bias"):
+        return None
+    table = [("h.", "blocks."), (".c_attn.", ".qkv."), (".c_fc.", ".fc."), (".c_proj.", ".proj.")]
+    for a_, b_ in table:
+        if a_ in name:
+            return name.replace(a_, b_)
+    return name
+
+
+@right("rename")
+def _(name):
+    bits = name.split(".")
+    if bits[-2:] in (["attn", "bias"], ["attn", "masked_bias"]):
+        return None
+    words = {"h": "blocks", "c_attn": "qkv", "c_fc": "fc", "c_proj": "proj"}
+    return ".".join(words.get(b, b) for b in bits)
+
+
 @right("last_logits")
 def _(stream, table):
     return torch.einsum("bc,vc->bv", stream[:, -1, :], table)
@@ -141,6 +221,21 @@ def _(stream, table):
 @wrong("last_logits", "probabilities")
 def _(stream, table):
     return torch.nn.functional.linear(stream[:, -1], table).softmax(1)
+
+
+@wrong("last_logits", "first_position")
+def _(h, wte):
+    return torch.einsum("bc,vc->bv", h[:, 0], wte)
+
+
+@wrong("last_logits", "all_positions")
+def _(h, wte):
+    return F.linear(h, wte)
+
+
+@right("last_logits")
+def _(h, wte):
+    return torch.stack([torch.mv(wte, h[b, -1]) for b in range(h.shape[0])])
 
 
 @right("strided_windows")
@@ -186,3 +281,37 @@ def _(n, size, step):
 @wrong("strided_windows", "no_overlap")
 def _(n, size, step):
     return [(s, min(s + size, n), min(size, n - s)) for s in range(0, n, size)]
+
+
+@wrong("strided_windows", "scored_twice")
+def _(n_tokens, window, stride):
+    res = []
+    s = 0
+    while True:
+        e = min(n_tokens, s + window)
+        res.append((s, e, e - s))
+        if e == n_tokens:
+            return res
+        s += stride
+
+
+@wrong("strided_windows", "stride_scored")
+def _(n_tokens, window, stride):
+    res = []
+    for s in range(0, n_tokens, stride):
+        e = min(n_tokens, s + window)
+        res.append((s, e, stride))
+        if e == n_tokens:
+            break
+    return res
+
+
+@right("strided_windows")
+def _(n_tokens, window, stride):
+    res = []
+    begin, done = 0, 0
+    while done < n_tokens:
+        stop = begin + window if begin + window < n_tokens else n_tokens
+        res += [[begin, stop, stop - done]]
+        begin, done = begin + stride, stop
+    return res

@@ -40,6 +40,29 @@ def _(z, heat):
     return z.softmax(-1).pow(1 / heat)
 
 
+@wrong("with_temperature", "ignored")
+def _(logits, temperature):
+    p = F.softmax(logits, dim=-1) / temperature
+    return p / p.sum(-1, keepdim=True)
+
+
+@wrong("with_temperature", "multiplied")
+def _(logits, temperature):
+    p = torch.softmax(logits, -1).pow(temperature)
+    return p / p.sum(-1, keepdim=True)
+
+
+@right("with_temperature")
+def _(logits, temperature):
+    lp = torch.log_softmax(logits, -1) * (1.0 / temperature)
+    return torch.exp(lp - lp.logsumexp(-1, keepdim=True))
+
+
+@wrong("with_temperature", "softmax_twice")
+def _(logits, temperature):
+    return torch.softmax(torch.softmax(logits, -1) / temperature, -1)
+
+
 @right("top_k")
 def _(z, k):
     best = z.topk(k)
@@ -73,6 +96,31 @@ def _(z, k):
 @wrong("top_k", "values_only")
 def _(z, k):
     return z.sort(dim=-1, descending=True).values[..., :k]
+
+
+@wrong("top_k", "one_too_few")
+def _(logits, k):
+    srt = logits.sort(dim=-1).values
+    thr = srt[..., -k].unsqueeze(-1)
+    return torch.where(logits > thr, logits, torch.full_like(logits, -math.inf))
+
+
+@wrong("top_k", "zero")
+def _(logits, k):
+    val, where = logits.topk(k, dim=-1)
+    return torch.zeros_like(logits).scatter(-1, where, val)
+
+
+@right("top_k")
+def _(logits, k):
+    rank = logits.argsort(dim=-1, descending=True).argsort(dim=-1)
+    return logits.where(rank < k, logits.new_tensor(-math.inf))
+
+
+@wrong("top_k", "one_for_all")
+def _(logits, k):
+    kth = logits.flatten().topk(k).values[-1]
+    return torch.where(logits >= kth, logits, -math.inf)
 
 
 @right("nucleus")
@@ -133,6 +181,35 @@ def _(probs, p):
     return out / out.sum()
 
 
+@wrong("nucleus", "drops_crossing")
+def _(probs, p):
+    srt, order = probs.sort(descending=True)
+    cum = srt.cumsum(0)
+    keep = cum <= p
+    out = torch.zeros_like(probs)
+    out[order[keep]] = srt[keep]
+    return out / out.sum()
+
+
+@wrong("nucleus", "threshold")
+def _(probs, p):
+    kept = torch.where(probs >= 1 - p, probs, torch.zeros(()))
+    return kept / kept.sum()
+
+
+@right("nucleus")
+def _(probs, p):
+    ranked = sorted(range(len(probs)), key=lambda i: -probs[i].item())
+    out = torch.zeros_like(probs)
+    mass = 0.0
+    for i in ranked:
+        if mass >= p:
+            break
+        out[i] = probs[i]
+        mass += probs[i].item()
+    return out / out.sum()
+
+
 @right("sample")
 def _(probs, u):
     for i, end in enumerate(itertools.accumulate(probs.tolist())):
@@ -168,6 +245,47 @@ def _(probs, u):
 @wrong("sample", "one_too_far")
 def _(probs, u):
     return int(torch.searchsorted(probs.cumsum(-1), u)) + 1
+
+
+@wrong("sample", "nearest")
+def _(probs, u):
+    return int((probs - u).abs().argmin())
+
+
+@wrong("sample", "one_too_far")
+def _(probs, u):
+    total = 0.0
+    i = 0
+    while total <= u:
+        total += float(probs[i])
+        i += 1
+    return i
+
+
+@right("sample")
+def _(probs, u):
+    left = u
+    for i, q in enumerate(probs.tolist()):
+        if left < q:
+            return i
+        left -= q
+    return len(probs) - 1
+
+
+@wrong("sample", "random")
+def _(probs, u):
+    return torch.multinomial(probs, 1).item()
+
+
+@wrong("sample", "random")
+def _(probs, u):
+    return int(torch.multinomial(probs, 1))
+
+
+@wrong("sample", "random")
+def _(probs, u):
+    u = torch.rand(1)
+    return int((probs.cumsum(0) <= u).sum())
 
 
 @right("greedy")
@@ -226,6 +344,43 @@ def _(net, tokens, n, limit):
     return tokens
 
 
+@wrong("greedy", "crops_the_end")
+def _(model, idx, n_new, context_length):
+    for _ in range(n_new):
+        out = model(idx[:, :context_length])
+        best = out[:, -1].argmax(-1, keepdim=True)
+        idx = torch.hstack([idx, best])
+    return idx
+
+
+@wrong("greedy", "crops_the_result")
+def _(model, idx, n_new, context_length):
+    for _ in range(n_new):
+        idx = idx[:, -context_length:]
+        logits = model(idx)[:, -1, :]
+        idx = torch.cat((idx, logits.topk(1).indices), dim=1)
+    return idx
+
+
+@right("greedy")
+def _(model, idx, n_new, context_length):
+    rows = idx
+    while n_new > 0:
+        seen = rows.narrow(
+            1, max(0, rows.size(1) - context_length), min(context_length, rows.size(1))
+        )
+        lp = model(seen).select(1, -1).log_softmax(-1)
+        rows = torch.column_stack((rows, lp.max(-1).indices))
+        n_new -= 1
+    return rows
+
+
+@wrong("greedy", "asked_once")
+def _(model, idx, n_new, context_length):
+    best = model(idx[:, -context_length:])[:, -1].argmax(-1, keepdim=True)
+    return torch.cat([idx] + [best] * n_new, dim=1)
+
+
 @right("repetition_penalty")
 def _(z, seen, factor):
     z = z.clone()
@@ -270,6 +425,40 @@ def _(z, seen, factor):
     return z
 
 
+@wrong("repetition_penalty", "divides_all")
+def _(logits, seen, penalty):
+    scores = logits.clone()
+    for tok in set(seen):
+        scores[tok] /= penalty
+    return scores
+
+
+@wrong("repetition_penalty", "per_occurrence")
+def _(logits, seen, penalty):
+    scores = logits.clone()
+    for tok in seen:
+        scores[tok] = scores[tok] / penalty if scores[tok] > 0 else scores[tok] * penalty
+    return scores
+
+
+@right("repetition_penalty")
+def _(logits, seen, penalty):
+    hit = torch.zeros(len(logits), dtype=torch.bool)
+    for s in seen:
+        hit[s] = True
+    alt = torch.minimum(logits / penalty, logits * penalty)
+    return torch.where(hit, alt, logits)
+
+
+@wrong("repetition_penalty", "swapped")
+def _(logits, seen, penalty):
+    out = logits.clone()
+    idx = torch.tensor(sorted(set(seen)))
+    old = out[idx]
+    out[idx] = torch.where(old < 0, old / penalty, old * penalty)
+    return out
+
+
 @right("attend_with_cache")
 def _(q, k, v, past):
     keys = torch.cat((past[0], k), -2)
@@ -312,6 +501,30 @@ def _(q, k, v, past):
     return F.scaled_dot_product_attention(q, keys, values, scale=1.0), (keys, values)
 
 
+@wrong("attend_with_cache", "past_only")
+def _(q_new, k_new, v_new, cache):
+    pk, pv = cache
+    att = torch.softmax(q_new @ pk.mT / math.sqrt(q_new.size(-1)), -1)
+    y = att @ pv
+    return y, (torch.cat([pk, k_new], 2), torch.cat([pv, v_new], 2))
+
+
+@wrong("attend_with_cache", "old_cache")
+def _(q_new, k_new, v_new, cache):
+    keys = torch.cat((cache[0], k_new), dim=-2)
+    vals = torch.cat((cache[1], v_new), dim=-2)
+    y = F.scaled_dot_product_attention(q_new, keys, vals)
+    return y, cache
+
+
+@right("attend_with_cache")
+def _(q_new, k_new, v_new, cache):
+    old_k, old_v = cache
+    keys = torch.cat((old_k, k_new), dim=-2)
+    vals = torch.cat((old_v, v_new), dim=-2)
+    return F.scaled_dot_product_attention(q_new, keys, vals), [keys, vals]
+
+
 @right("kv_cache_bytes")
 def _(layers, heads, size, n, rows, width):
     one_token = heads * size * width
@@ -336,6 +549,23 @@ def _(layers, heads, size, n, rows, width):
 @wrong("kv_cache_bytes", "quadratic")
 def _(layers, heads, size, n, rows, width):
     return 2 * rows * n * n * heads * size * width * layers
+
+
+@wrong("kv_cache_bytes", "keys_only")
+def _(n_layer, n_head, head_size, length, batch, bytes_per_value):
+    per_token = n_layer * n_head * head_size
+    return per_token * length * batch * bytes_per_value
+
+
+@wrong("kv_cache_bytes", "quadratic")
+def _(n_layer, n_head, head_size, length, batch, bytes_per_value):
+    return 2 * n_layer * n_head * head_size * length**2 * batch * bytes_per_value
+
+
+@right("kv_cache_bytes")
+def _(n_layer, n_head, head_size, length, batch, bytes_per_value):
+    one = math.prod((batch, n_head, length, head_size))
+    return float(sum(one * bytes_per_value for _ in range(n_layer) for _kv in ("k", "v")))
 
 
 @right("residual_distribution")
@@ -365,3 +595,21 @@ def _(target, draft):
 @wrong("residual_distribution", "not_normalised")
 def _(target, draft):
     return torch.maximum(target - draft, torch.zeros_like(target))
+
+
+@wrong("residual_distribution", "absolute")
+def _(p, q):
+    d = torch.abs(p - q)
+    return d / d.sum()
+
+
+@wrong("residual_distribution", "softmax")
+def _(p, q):
+    d = torch.relu(p - q)
+    return F.softmax(d, dim=0)
+
+
+@right("residual_distribution")
+def _(p, q):
+    d = p - torch.minimum(p, q)
+    return d / (1 - torch.minimum(p, q).sum())

@@ -76,6 +76,35 @@ def _(words):
     return found
 
 
+@wrong("pair_counts", "not_overlapping")
+def _(words):
+    counts = {}
+    for w in words:
+        for i in range(0, len(w) - 1, 2):
+            counts[w[i], w[i + 1]] = counts.get((w[i], w[i + 1]), 0) + 1
+    return counts
+
+
+@wrong("pair_counts", "once_per_word")
+def _(words):
+    counts = Counter()
+    for w in words:
+        for pr in set(zip(w[:-1], w[1:])):
+            counts[pr] += 1
+    return counts
+
+
+@right("pair_counts")
+def _(words):
+    d = defaultdict(int)
+    for w in words:
+        j = 1
+        while j < len(w):
+            d[(w[j - 1], w[j])] += 1
+            j += 1
+    return dict(d)
+
+
 @right("merge")
 def _(ids, pair, new):
     out, i = [], 0
@@ -141,6 +170,44 @@ def _(ids, pair, new):
             i -= 1
         i -= 1
     return ids
+
+
+@wrong("merge", "keeps_right")
+def _(ids, pair, new_id):
+    out = []
+    for i, t in enumerate(ids):
+        if i + 1 < len(ids) and (t, ids[i + 1]) == pair:
+            out.append(new_id)
+        else:
+            out.append(t)
+    return out
+
+
+@wrong("merge", "drops_last")
+def _(ids, pair, new_id):
+    out = []
+    i = 0
+    while i < len(ids) - 1:
+        if ids[i] == pair[0] and ids[i + 1] == pair[1]:
+            out.append(new_id)
+            i += 2
+        else:
+            out.append(ids[i])
+            i += 1
+    return out
+
+
+@right("merge")
+def _(ids, pair, new_id):
+    fresh = []
+    it = iter(range(len(ids)))
+    for i in it:
+        if list(ids[i : i + 2]) == list(pair):
+            fresh += [new_id]
+            next(it)
+        else:
+            fresh += [ids[i]]
+    return fresh
 
 
 @right("train_bpe")
@@ -209,6 +276,42 @@ def _(text, n):
     return table
 
 
+@wrong("train_bpe", "stale_counts")
+def _(text, n_merges):
+    ids = list(text.encode("utf-8"))
+    freq = Counter(zip(ids, ids[1:]))
+    ranked = sorted(freq, key=lambda pr: (-freq[pr], pr))
+    return {pr: 256 + i for i, pr in enumerate(ranked[:n_merges])}
+
+
+@wrong("train_bpe", "ties")
+def _(text, n_merges):
+    ids = list(text.encode("utf-8"))
+    merges = {}
+    for k in range(n_merges):
+        freq = Counter(zip(ids, ids[1:]))
+        best = max(freq, key=lambda pr: (freq[pr], pr))
+        merges[best] = 256 + k
+        ids = merge(ids, best, 256 + k)
+    return merges
+
+
+@right("train_bpe")
+def _(text, n_merges):
+    seq = [*bytes(text, "utf8")]
+    learned = {}
+    while len(learned) < n_merges:
+        freq = {}
+        for a, b in zip(seq, seq[1:]):
+            freq[a, b] = freq.get((a, b), 0) + 1
+        top = max(freq.values())
+        best = min(pr for pr, c in freq.items() if c == top)
+        new = 256 + len(learned)
+        learned[best] = new
+        seq = merge(seq, best, new)
+    return learned
+
+
 @right("encode")
 def _(text, merges):
     ids = list(text.encode())
@@ -270,6 +373,37 @@ def _(text, merges):
     return ids
 
 
+@wrong("encode", "left_to_right")
+def _(text, merges):
+    ids = list(text.encode("utf-8"))
+    while True:
+        for pr in zip(ids, ids[1:]):
+            if pr in merges:
+                ids = merge(ids, pr, merges[pr])
+                break
+        else:
+            return ids
+
+
+@wrong("encode", "most_frequent")
+def _(text, merges):
+    ids = list(text.encode("utf-8"))
+    while True:
+        cand = [p for p in zip(ids, ids[1:]) if p in merges]
+        if not cand:
+            return ids
+        pair = Counter(cand).most_common(1)[0][0]
+        ids = merge(ids, pair, merges[pair])
+
+
+@right("encode")
+def _(text, merges):
+    ids = list(text.encode("utf-8"))
+    for pr, new in sorted(merges.items(), key=lambda kv: kv[1]):
+        ids = merge(ids, pr, new)
+    return ids
+
+
 @right("decode")
 def _(ids, vocab):
     data = bytearray()
@@ -304,3 +438,24 @@ def _(ids, vocab):
 @wrong("decode", "ignore")
 def _(ids, vocab):
     return b"".join(map(vocab.get, ids)).decode(errors="ignore")
+
+
+@wrong("decode", "per_token")
+def _(ids, vocab):
+    return "".join(vocab[i].decode("utf-8", errors="replace") for i in ids)
+
+
+@wrong("decode", "ignore")
+def _(ids, vocab):
+    blob = bytearray()
+    for i in ids:
+        blob.extend(vocab[i])
+    return blob.decode("utf8", "ignore")
+
+
+@right("decode")
+def _(ids, vocab):
+    blob = bytearray()
+    for i in ids:
+        blob += vocab[i]
+    return str(blob, "utf-8", "replace")

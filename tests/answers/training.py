@@ -60,6 +60,30 @@ def _(z, tokens):
     return F.cross_entropy(z.softmax(-1)[:, :-1].transpose(1, 2), tokens[:, 1:])
 
 
+@wrong("lm_loss", "no_shift")
+def _(logits, idx):
+    return F.cross_entropy(logits.flatten(0, 1), idx.flatten())
+
+
+@wrong("lm_loss", "sum_over_time")
+def _(logits, idx):
+    lp = logits[:, :-1].log_softmax(-1)
+    s = lp.gather(2, idx[:, 1:].unsqueeze(-1)).squeeze(-1)
+    return -s.sum(1).mean()
+
+
+@right("lm_loss")
+def _(logits, idx):
+    lp = logits - torch.logsumexp(logits, 2, keepdim=True)
+    tot = 0.0
+    n = 0
+    for b in range(idx.shape[0]):
+        for t in range(idx.shape[1] - 1):
+            tot -= lp[b, t, idx[b, t + 1]].item()
+            n += 1
+    return tot / n
+
+
 @right("adamw_step")
 def _(w, grad, m, v, step, rate, beta1, beta2, tiny, decay):
     m = torch.lerp(m, grad, 1 - beta1)
@@ -109,6 +133,34 @@ def _(w, grad, m, v, step, rate, beta1, beta2, tiny, decay):
     v = torch.lerp(v, grad.square(), 1 - beta2)
     update = m / (1 - beta1**step) / ((v / (1 - beta2**step)).sqrt() + tiny)
     return w - rate * update - decay * w, m, v
+
+
+@wrong("adamw_step", "l2")
+def _(p, g, m, v, t, lr, b1, b2, eps, wd):
+    g = g + wd * p
+    m = torch.lerp(g, m, b1)
+    v = torch.lerp(g.square(), v, b2)
+    mh, vh = m / (1 - b1**t), v / (1 - b2**t)
+    return p - lr * mh / (vh.sqrt() + eps), m, v
+
+
+@wrong("adamw_step", "t_from_zero")
+def _(p, g, m, v, t, lr, b1, b2, eps, wd):
+    m = m * b1 + g * (1 - b1)
+    v = v * b2 + g * g * (1 - b2)
+    m_hat = m / (1 - b1 ** (t - 1) if t > 1 else 1)
+    v_hat = v / (1 - b2 ** (t - 1) if t > 1 else 1)
+    p = p * (1 - lr * wd) - lr * m_hat / (torch.sqrt(v_hat) + eps)
+    return p, m, v
+
+
+@right("adamw_step")
+def _(p, g, m, v, t, lr, b1, b2, eps, wd):
+    m = m + (1 - b1) * (g - m)
+    v = torch.addcmul(b2 * v, g, g, value=1 - b2)
+    step = lr / (1 - math.pow(b1, t))
+    denom = v.sqrt() / math.sqrt(1 - math.pow(b2, t)) + eps
+    return torch.addcdiv(p * (1 - lr * wd), m, denom, value=-step), m, v
 
 
 @right("lr_at")
@@ -170,6 +222,34 @@ def _(i, up, end, top, bottom):
     return bottom + (top - bottom) / 2 * (1 + math.cos(share * math.pi))
 
 
+@wrong("lr_at", "progress_from_zero")
+def _(step, warmup, total, max_lr, min_lr):
+    if step < warmup:
+        return max_lr * (step + 1) / warmup
+    if step >= total:
+        return min_lr
+    frac = step / total
+    return min_lr + (max_lr - min_lr) * (1 + math.cos(math.pi * frac)) / 2
+
+
+@wrong("lr_at", "min_ignored")
+def _(step, warmup, total, max_lr, min_lr):
+    if step < warmup:
+        return (step + 1) / warmup * max_lr
+    if step >= total:
+        return min_lr
+    frac = (step - warmup) / (total - warmup)
+    return max(min_lr, max_lr * 0.5 * (1 + math.cos(math.pi * frac)))
+
+
+@right("lr_at")
+def _(step, warmup, total, max_lr, min_lr):
+    if step < warmup:
+        return torch.tensor(max_lr * (1 + step) / warmup, dtype=torch.float64)
+    frac = min(1.0, (step - warmup) / max(1, total - warmup))
+    return max_lr - (max_lr - min_lr) * math.sin(math.pi * frac / 2) ** 2
+
+
 @right("clip_gradients")
 def _(tensors, most):
     length = torch.cat([t.flatten() for t in tensors]).norm()
@@ -211,6 +291,30 @@ def _(tensors, most):
     return [t * min(1, most / length) for t in tensors]
 
 
+@wrong("clip_gradients", "per_tensor")
+def _(grads, max_norm):
+    out = []
+    for g in grads:
+        n = g.norm()
+        out.append(g * (max_norm / n) if n > max_norm else g)
+    return out
+
+
+@wrong("clip_gradients", "sum_of_norms")
+def _(grads, max_norm):
+    n = sum(float(g.norm()) for g in grads)
+    f = min(1.0, max_norm / n)
+    return [f * g for g in grads]
+
+
+@right("clip_gradients")
+def _(grads, max_norm):
+    n = math.sqrt(sum(float((g * g).sum()) for g in grads))
+    if n <= max_norm:
+        return list(grads)
+    return [torch.div(g, n / max_norm) for g in grads]
+
+
 @right("accumulated_gradient")
 def _(w, xs, ys):
     x, y = torch.cat(list(xs)), torch.cat(list(ys))
@@ -244,6 +348,33 @@ def _(w, xs, ys):
     return 2 * x.T @ (x @ w - y) / len(x) / len(xs[0])
 
 
+@wrong("accumulated_gradient", "sum")
+def _(w, xs, ys):
+    acc = torch.zeros_like(w)
+    for xb, yb in zip(xs, ys):
+        err = torch.matmul(xb, w) - yb
+        acc = acc + 2 * torch.einsum("nd,no->do", xb, err) / xb.shape[0]
+    return acc
+
+
+@wrong("accumulated_gradient", "running_average")
+def _(w, xs, ys):
+    total = torch.zeros_like(w)
+    for x, y in zip(xs, ys):
+        g = 2 * x.T @ (x @ w - y) / len(x)
+        total = (total + g) / 2
+    return total
+
+
+@right("accumulated_gradient")
+def _(w, xs, ys):
+    X, Y = torch.cat(list(xs)), torch.cat(list(ys))
+    w_ = w.detach().clone().requires_grad_(True)
+    with torch.enable_grad():
+        loss = ((X @ w_ - Y) ** 2).mean()
+    return torch.autograd.grad(loss, w_)[0]
+
+
 @right("residual_init_std")
 def _(layers):
     return math.sqrt(0.02**2 / (layers + layers))
@@ -267,3 +398,24 @@ def _(layers):
 @wrong("residual_init_std", "constant")
 def _(layers):
     return 2e-2
+
+
+@wrong("residual_init_std", "no_root")
+def _(n_layer):
+    writers = n_layer + n_layer
+    return 0.02 / writers
+
+
+@wrong("residual_init_std", "one_per_block")
+def _(n_layer):
+    return 0.02 * n_layer**-0.5
+
+
+@right("residual_init_std")
+def _(n_layer):
+    return torch.tensor(2.0 * n_layer).rsqrt() * 0.02
+
+
+@wrong("residual_init_std", "root_of_all")
+def _(n_layer):
+    return math.sqrt(0.02 / (2 * n_layer))

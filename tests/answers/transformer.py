@@ -49,6 +49,26 @@ def _(x, g, b, eps):
     return F.layer_norm(x, x.shape[-1:], eps=eps)
 
 
+@wrong("layer_norm", "unbiased")
+def _(x, gain, bias, eps):
+    v, m = torch.var_mean(x, dim=-1, keepdim=True)
+    return gain * (x - m) * torch.rsqrt(v + eps) + bias
+
+
+@wrong("layer_norm", "eps_outside")
+def _(x, gain, bias, eps):
+    m = x.mean(-1, keepdim=True)
+    s = ((x - m) ** 2).mean(-1, keepdim=True).sqrt()
+    return (x - m) / (s + eps) * gain + bias
+
+
+@right("layer_norm")
+def _(x, gain, bias, eps):
+    c = x - torch.einsum("...c->...", x).unsqueeze(-1) / x.shape[-1]
+    var = torch.einsum("...c,...c->...", c, c).unsqueeze(-1) / x.shape[-1]
+    return torch.addcmul(bias.expand_as(x), c * (var + eps).pow(-0.5), gain)
+
+
 @right("gelu")
 def _(x):
     return F.gelu(x, approximate="tanh")
@@ -89,6 +109,22 @@ def _(x):
     return 0.5 * x * (1 + torch.tanh(c * (x + 0.044715 * x * x)))
 
 
+@wrong("gelu", "root")
+def _(x):
+    return 0.5 * x * (1 + torch.tanh(2 / math.pi * (x + 0.044715 * x**3)))
+
+
+@wrong("gelu", "exact")
+def _(x):
+    return F.gelu(x)
+
+
+@right("gelu")
+def _(x):
+    z = math.sqrt(2 / math.pi) * x * (1 + 0.044715 * x * x)
+    return x * torch.sigmoid(2 * z)
+
+
 @right("block")
 def _(stream, n1, talk, n2, think):
     middle = stream + talk(n1(stream))
@@ -126,6 +162,24 @@ def _(x, n1, talk, n2, think):
     return x + think(x)
 
 
+@wrong("block", "post_norm")
+def _(x, ln_1, attn, ln_2, mlp):
+    x = ln_1(x + attn(x))
+    x = ln_2(x + mlp(x))
+    return x
+
+
+@wrong("block", "parallel")
+def _(x, ln_1, attn, ln_2, mlp):
+    return x + attn(ln_1(x)) + mlp(ln_2(x))
+
+
+@right("block")
+def _(x, ln_1, attn, ln_2, mlp):
+    delta = attn(ln_1(x))
+    return torch.stack([x, delta, mlp(ln_2(delta + x))]).sum(0)
+
+
 @right("embed")
 def _(ids, tokens, places):
     where = torch.arange(ids.shape[1], device=ids.device)
@@ -160,6 +214,24 @@ def _(ids, tokens, places):
     return out + places[ids.shape[1] - 1]
 
 
+@wrong("embed", "positions_by_token")
+def _(idx, wte, wpe):
+    return F.embedding(idx, wte) + F.embedding(idx % len(wpe), wpe)
+
+
+@wrong("embed", "from_one")
+def _(idx, wte, wpe):
+    tok = wte[idx]
+    pos = wpe[1 : idx.shape[1] + 1]
+    return tok + pos
+
+
+@right("embed")
+def _(idx, wte, wpe):
+    hot = F.one_hot(idx, wte.shape[0]).to(wte.dtype)
+    return torch.einsum("btv,vc->btc", hot, wte) + wpe.narrow(0, 0, idx.shape[1])
+
+
 @right("count_params")
 def _(v, t, n, c):
     return (v + t) * c + n * (12 * c**2 + 13 * c) + 2 * c
@@ -190,3 +262,49 @@ def _(v, t, n, c):
 @wrong("count_params", "no_positions")
 def _(v, t, n, c):
     return v * c + n * (12 * c**2 + 13 * c) + 2 * c
+
+
+@wrong("count_params", "no_output_projection")
+def _(V, T, L, C):
+    attn = C * 3 * C + 3 * C
+    mlp = C * 4 * C + 4 * C + 4 * C * C + C
+    return V * C + T * C + L * (attn + mlp + 4 * C) + 2 * C
+
+
+@wrong("count_params", "scores")
+def _(V, T, L, C):
+    attn = 4 * C * C + 4 * C + T * T
+    mlp = 8 * C * C + 5 * C
+    return V * C + T * C + L * (attn + mlp + 4 * C) + 2 * C
+
+
+@right("count_params")
+def _(V, T, L, C):
+    shapes = [(V, C), (T, C), (C,), (C,)]
+    shapes += L * [
+        (3 * C, C),
+        (3 * C,),
+        (C, C),
+        (C,),
+        (4 * C, C),
+        (4 * C,),
+        (C, 4 * C),
+        (C,),
+        (C,),
+        (C,),
+        (C,),
+        (C,),
+    ]
+    return sum(math.prod(s) for s in shapes)
+
+
+@wrong("count_params", "no_biases")
+def _(V, T, L, C):
+    attn = 4 * (C * C + C)
+    mlp = 4 * C * C + 4 * C + C * 4 * C
+    return V * C + T * C + L * (attn + mlp + 4 * C) + 2 * C
+
+
+@wrong("count_params", "no_norms")
+def _(V, T, L, C):
+    return V * C + T * C + L * (4 * C * C + 8 * C * C + 5 * C + 4 * C) + 2 * C
