@@ -52,7 +52,9 @@ def parse(argv: list[str]):
     parser.add_argument("--quick", action="store_true", help="two rounds instead of five")
     parser.add_argument("--runs", type=int, metavar="N", help="rounds of every comparison")
     parser.add_argument("--threads", type=int, metavar="N", help="torch's threads, ours and theirs")
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME: COMMAND")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="NAME: COMMAND", help="see below"
+    )
     parser.add_argument("--json", metavar="FILE", help="save every single figure there as JSON")
     parser.add_argument(
         "--figure",
