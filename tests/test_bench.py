@@ -192,6 +192,19 @@ def test_json_and_figure_are_saved_where_it_says(only_one_benchmark, tmp_path, c
     assert "<svg" in Path(paths[1]).read_text(encoding="utf-8")
 
 
+def test_threads_are_set_for_torch_and_for_peers(only_one_benchmark, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
+    before = torch.get_num_threads()
+    code = "import os; print('s', os.environ['OMP_NUM_THREADS'])"
+    try:
+        bench.main(["train", "--threads", "3"])
+        assert torch.get_num_threads() == 3
+        peer = Peer("Other", f'{sys.executable} -c "{code}"')
+        assert peer.measure("train", "small", "s") == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_without_a_name_the_figure_goes_to_the_readers_folder(
     only_one_benchmark, tmp_path, monkeypatch, capsys
 ):
@@ -204,7 +217,8 @@ def test_without_a_name_the_figure_goes_to_the_readers_folder(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["walk"], ["train", "--runs", "0"], ["train", "--peer", "fast"],
+        ["walk"], ["train", "--runs", "0"], ["train", "--threads", "0"],
+        ["train", "--peer", "fast"],
         ["train", "--figure", "a.txt"], ["train", "--json", "a.svg"],
     ],
 )  # fmt: skip
@@ -272,21 +286,37 @@ def test_every_form_of_ours_trains(options, monkeypatch):
     assert losses[-1] < losses[0] - 0.1
 
 
-def test_torchs_attention_computes_what_chapter_3_does():
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (recipe.torch_attention, recipe.TorchAttention),
+        (recipe.lean_attention, recipe.LeanAttention),
+    ],
+)
+def test_fast_attention_computes_what_chapter_3_does(change, kind):
     model, x = gpt(), torch.randint(65, (3, 8))
     wanted = model(x)
-    wanted.sum().backward()
+    wanted.square().sum().backward()
     gradients = [p.grad.clone() for p in model.parameters()]
-    recipe.torch_attention(model)
-    assert all(type(block.attn) is recipe.TorchAttention for block in model.blocks)
+    change(model)
+    assert all(type(block.attn) is kind for block in model.blocks)
     model.zero_grad()
     logits = model(x)
-    logits.sum().backward()
+    logits.square().sum().backward()
     torch.testing.assert_close(logits, wanted)
     for p, gradient in zip(model.parameters(), gradients):
-        torch.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-3, atol=1e-4)
     with pytest.raises(ValueError, match="no mask and no cache"):
         model(x, n_pad=torch.tensor([1, 0, 0]))
+
+
+@pytest.mark.parametrize("change", [recipe.torch_attention, recipe.lean_attention])
+def test_fast_attention_drops_in_training_only(change):
+    model, x = gpt(dropout=0.5), torch.randint(65, (3, 8))
+    change(model)
+    assert not torch.equal(model(x), model(x))
+    model.eval()
+    assert torch.equal(model(x), model(x))
 
 
 def test_exact_gelu_is_x_times_the_normal_distribution_function():
@@ -303,7 +333,7 @@ def test_exact_gelu_is_x_times_the_normal_distribution_function():
 def test_compiled_and_plain_agree():
     model, x = gpt(n_layer=1), torch.randint(65, (3, 8))
     plain = model(x)
-    compiled = torch.compile(model)(x)
+    compiled = torch.compile(model, options={"pattern_matcher": False})(x)
     torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)
 
 

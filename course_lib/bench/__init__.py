@@ -51,7 +51,10 @@ def parse(argv: list[str]):
     parser.add_argument("benchmark", nargs="?", default="all", choices=[*BENCHMARKS, "all"])
     parser.add_argument("--quick", action="store_true", help="two rounds instead of five")
     parser.add_argument("--runs", type=int, metavar="N", help="rounds of every comparison")
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME: COMMAND")
+    parser.add_argument("--threads", type=int, metavar="N", help="torch's threads, ours and theirs")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="NAME: COMMAND", help="see below"
+    )
     parser.add_argument("--json", metavar="FILE", help="save every single figure there as JSON")
     parser.add_argument(
         "--figure",
@@ -64,6 +67,8 @@ def parse(argv: list[str]):
     options = parser.parse_args(argv)
     if options.runs is not None and options.runs < 1:
         parser.error(f"--runs {options.runs}: there must be at least 1 round")
+    if options.threads is not None and options.threads < 1:
+        parser.error(f"--threads {options.threads}: there must be at least 1 thread")
     if options.figure and Path(options.figure).suffix not in FIGURE_FORMATS:
         formats = " or ".join(FIGURE_FORMATS)
         parser.error(f"--figure {options.figure}: its name must end in {formats}")
@@ -87,6 +92,10 @@ def main(argv: list[str] | None = None) -> int:
     asked, options = parse(argv or [])
     from course_lib.bench import measure
 
+    if asked.threads:
+        import torch
+
+        torch.set_num_threads(asked.threads)
     chosen = list(BENCHMARKS) if asked.benchmark == "all" else [asked.benchmark]
     machine = measure.describe_machine()
     print(measure.machine_text(machine) + ("\nA quick run: few rounds." if asked.quick else ""))
