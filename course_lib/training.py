@@ -389,7 +389,7 @@ def training_step(run: TrainingRun) -> float:
     if not math.isfinite(loss) or not (math.isfinite(norm) or run.scaler.is_enabled()):
         raise ValueError(
             f"The loss or its gradient is no longer a number at step {run.step}: lower max_lr, "
-            "lengthen the warm-up, or look for rows without a single target."
+            "lengthen the warm-up, or check that the weights it started from are numbers."
         )
     optimizer.lr = lr_at(run.step, config.warmup, config.steps, config.max_lr, config.min_lr)
     run.scaler.step(optimizer)
