@@ -117,7 +117,7 @@ def read_config(path: Path) -> dict:
 def config_from_hf(found: dict) -> GPTConfig:
     """Our configuration from the entries of `config.json`; ValueError if the model is not ours.
 
-    Dropout is not read back: what is loaded is used, and who trains it further chooses anew.
+    Dropout is not read back: who trains the model further chooses it anew.
     """
     for key, allowed in FIXED.items():
         if found.get(key, allowed[0]) not in allowed:
@@ -153,7 +153,7 @@ def config_to_hf(config: GPTConfig, end: int | None = None) -> dict:
 def no_weights(folder: Path) -> str:
     """Why there is no `model.safetensors` in a folder, and what to do about it."""
     if any(folder.glob("model-*-of-*.safetensors")):
-        return f"The weights in {folder} are split into several files: save them again as one."
+        return f"The weights in {folder} are split into several files: save them again in one."
     if (folder / "pytorch_model.bin").is_file():
         return (
             f"The weights in {folder} are a pickle (pytorch_model.bin), which can run any program "

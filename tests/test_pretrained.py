@@ -152,6 +152,23 @@ def test_the_two_gelus_are_told_apart(tmp_path):
     assert apart(load_pretrained(tmp_path)(ids(97)), theirs(ids(97)).logits) > 1e-5
 
 
+def test_logits_depend_on_every_parameter_but_the_biases_of_the_keys():
+    """So a comparison of logits proves every number, if the text is as long as the context."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(31, 12, 2, 2, 8)).double()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    logits = model(ids(31, 1, 12))
+    (logits * torch.randn_like(logits)).sum().backward()
+    for name, parameter in model.named_parameters():
+        parts = [parameter.grad]
+        if name.endswith("qkv.bias"):
+            query, key, value = parameter.grad.chunk(3)
+            assert key.abs().max() < 1e-12
+            parts = [query, value]
+        assert all(part.abs().min() > 1e-9 for part in parts), name
+
+
 @torch.no_grad()
 def test_own_head(tmp_path):
     theirs = hugging_face(*SHAPES["odd heads"], tie_word_embeddings=False)
@@ -377,7 +394,7 @@ def test_weights_that_are_not_there(folder):
     for name, complaint in (
         (None, "There is no model.safetensors in .*: give a folder that holds one"),
         ("pytorch_model.bin", "a pickle"),
-        ("model-00001-of-00002.safetensors", "split into several files: save them again as one"),
+        ("model-00001-of-00002.safetensors", "split into several files: save them again in one"),
     ):
         if name:
             (folder / name).write_bytes(b"")
@@ -587,8 +604,8 @@ def resize(place: Path, vocab_size: int) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda place: (place / "merges.txt").unlink(), "lacks one of the tokenizer's files"),
-        (lambda place: (place / "vocab.json").unlink(), "lacks one of the tokenizer's files"),
+        (lambda place: (place / "merges.txt").unlink(), "files without the other"),
+        (lambda place: (place / "vocab.json").unlink(), "files without the other"),
         (lambda place: resize(place, 50), "has 50 tokens, its tokenizer 300"),
     ],
 )
