@@ -20,23 +20,30 @@ from course_lib.transformer import GPT, GPTConfig
 
 __all__ = [
     "FIXED",
+    "FLOATS",
     "RENAMED",
     "SHAPE",
+    "account_for",
     "check_names",
     "check_shapes",
     "check_tied",
     "config_from_hf",
     "config_to_hf",
     "empty_model",
+    "find_names",
     "first_few",
     "is_turned",
     "load_pretrained",
+    "no_weights",
     "open_weights",
     "our_name",
+    "outline",
     "read_config",
     "save_pretrained",
+    "tensors_to_hf",
     "their_name",
     "tokenizer_to_hf",
+    "write_weights",
 ]
 
 # Parts of a name in the published file, and what they are called in our GPT.
@@ -108,7 +115,10 @@ def read_config(path: Path) -> dict:
 
 
 def config_from_hf(found: dict) -> GPTConfig:
-    """Our configuration from the entries of `config.json`; ValueError if the model is not ours."""
+    """Our configuration from the entries of `config.json`; ValueError if the model is not ours.
+
+    Dropout is not read back: who trains the model further chooses it anew.
+    """
     for key, allowed in FIXED.items():
         if found.get(key, allowed[0]) not in allowed:
             raise ValueError(
@@ -116,8 +126,10 @@ def config_from_hf(found: dict) -> GPTConfig:
             )
     if missing := [theirs for theirs in SHAPE.values() if theirs not in found]:
         raise ValueError(f"config.json lacks {', '.join(missing)}: it is no GPT-2's.")
-    shape = {ours: found[theirs] for ours, theirs in SHAPE.items()}
-    config = GPTConfig(**shape, tied=found.get("tie_word_embeddings", True))
+    tied = found.get("tie_word_embeddings", True)
+    if not isinstance(tied, bool):
+        raise ValueError(f"config.json has tie_word_embeddings = {tied!r}: write true or false.")
+    config = GPTConfig(**{ours: found[theirs] for ours, theirs in SHAPE.items()}, tied=tied)
     if found.get("n_inner") not in (None, 4 * config.n_embd):
         raise ValueError(
             f"config.json has n_inner = {found['n_inner']}: our MLP is 4 * n_embd wide."
@@ -125,22 +137,35 @@ def config_from_hf(found: dict) -> GPTConfig:
     return config
 
 
-def config_to_hf(config: GPTConfig) -> dict:
-    """The entries of `config.json` that describe this configuration."""
+def config_to_hf(config: GPTConfig, end: int | None = None) -> dict:
+    """The entries of `config.json` that describe this configuration.
+
+    `end` is the id of the special token that stands between texts. Without the two entries other
+    programs would assume GPT-2's own, 50256.
+    """
     fixed = {key: allowed[0] for key, allowed in FIXED.items()}
     shape = {theirs: getattr(config, ours) for ours, theirs in SHAPE.items()}
     dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout)
     tied = {"tie_word_embeddings": config.tied, "architectures": ["GPT2LMHeadModel"]}
-    return fixed | shape | dropout | tied
+    return fixed | shape | dropout | tied | {"bos_token_id": end, "eos_token_id": end}
+
+
+def no_weights(folder: Path) -> str:
+    """Why there is no `model.safetensors` in a folder, and what to do about it."""
+    if any(folder.glob("model-*-of-*.safetensors")):
+        return f"The weights in {folder} are split into several files: save them again in one."
+    if (folder / "pytorch_model.bin").is_file():
+        return (
+            f"The weights in {folder} are a pickle (pytorch_model.bin), which can run any program "
+            "when it is opened: this course reads safetensors only."
+        )
+    return f"There is no model.safetensors in {folder}: give a folder that holds one."
 
 
 def open_weights(path: Path):
     """Open a safetensors file for reading tensor by tensor; ValueError where that is not one."""
     if not path.is_file():
-        raise ValueError(
-            f"There is no {path.name} in {path.parent}: this course reads safetensors only, "
-            "since a pickle (pytorch_model.bin) can run any program when it is opened."
-        )
+        raise ValueError(no_weights(path.parent))
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError, ValueError) as error:
@@ -156,38 +181,99 @@ def first_few(things: list[str], between: str) -> str:
     return between.join(things[:5]) + more
 
 
+def find_names(path: Path, names: list[str]) -> dict[str, str]:
+    """Our names of the tensors in a file -> the file's own; masks are left out.
+
+    ValueError if two of them are the same parameter, once with `transformer.` and once without.
+    """
+    found = {}
+    for name in names:
+        ours = our_name(name)
+        if ours in found:
+            raise ValueError(f"{path} holds {found[ours]} and {name}: leave only one of them.")
+        if ours is not None:
+            found[ours] = name
+    return found
+
+
 def check_names(path: Path, found: dict[str, str], wanted: set[str]) -> None:
     """Raise one ValueError that names what is missing and what is left over, if anything is.
 
-    `found` maps our names to those in the file; `wanted` are the parameters of our model.
+    `found` maps our names to those in the file; `wanted` are the parameters of our model. A name
+    that only our model uses, such as `h.0.attn.qkv.weight`, is left over: no published file has it.
     """
-    missing = sorted(their_name(name) for name in wanted - found.keys())
-    extra = sorted(found[name] for name in found.keys() - wanted)
+    known = {
+        ours
+        for ours, theirs in found.items()
+        if their_name(ours) in (theirs, f"transformer.{theirs}")
+    }
+    missing = sorted(their_name(name) for name in wanted - known)
+    extra = sorted(found[name] for name in found.keys() - (wanted & known))
     wrong = [f"it lacks {first_few(missing, ', ')}"] if missing else []
     wrong += [f"our model has no place for {first_few(extra, ', ')}"] if extra else []
     if wrong:
         raise ValueError(f"{path} does not fit its config.json: {'; '.join(wrong)}.")
 
 
+# What safetensors calls the kinds of numbers that weights may be stored as.
+FLOATS = ("F64", "F32", "F16", "BF16")
+
+
 def check_shapes(path: Path, file, found: dict[str, str], wanted: dict[str, Tensor]) -> None:
-    """Raise one ValueError that names every tensor of the wrong shape, before any is copied."""
+    """Raise one ValueError that names every tensor of the wrong shape or of the wrong kind."""
     wrong = []
     for name, parameter in wanted.items():
-        there = tuple(file.get_slice(found[name]).get_shape())
+        stored = file.get_slice(found[name])  # what the header says, without the numbers
+        there = tuple(stored.get_shape())
         here = tuple(parameter.T.shape if is_turned(name) else parameter.shape)
         if there != here:
             wrong.append(f"{found[name]} is {there} and should be {here}")
+        elif (kind := stored.get_dtype()) not in FLOATS:
+            wrong.append(f"{found[name]} holds {kind} and should hold one of {', '.join(FLOATS)}")
     if wrong:
         raise ValueError(f"{path} does not fit its config.json: {first_few(wrong, '; ')}.")
 
 
 def check_tied(path: Path, file, head: str, embedding: str) -> None:
     """Raise a ValueError if a file that stores the tied matrix twice stores two matrices."""
-    if not torch.equal(file.get_tensor(head), file.get_tensor(embedding)):
+    both = file.get_tensor(head), file.get_tensor(embedding)
+    if not torch.allclose(*both, rtol=0, atol=0, equal_nan=True):
         raise ValueError(
             f"{path} has a {head} that differs from {embedding}, but its config.json says that "
             "they are tied: set tie_word_embeddings to false there."
         )
+
+
+def outline(config: GPTConfig) -> GPT:
+    """A GPT that has names and shapes, but no numbers and no memory for them."""
+    try:
+        with torch.device("meta"):
+            return GPT(config)
+    except (RuntimeError, TypeError):  # torch counts with 64 bits
+        raise ValueError(f"No computer can hold a model of this shape: {config}.") from None
+
+
+def account_for(path: Path, file, config: GPTConfig) -> dict[str, str]:
+    """Our names of the parameters in a file -> the file's own, if every tensor fits the config.
+
+    ValueError if not. Only the header is read, unless the tied matrix is there twice.
+    """
+    found = find_names(path, file.keys())
+    n_layer = len({name.split(".")[1] for name in found if name.startswith("blocks.")})
+    if n_layer != config.n_layer:
+        raise ValueError(
+            f"config.json has n_layer = {config.n_layer}, but the layers in {path} are {n_layer}."
+        )
+    model = outline(config)
+    wanted = dict(model.named_parameters())  # a tied head is not among them
+    twice = config.tied and "head.weight" in found  # as in some files
+    if twice:
+        wanted["head.weight"] = model.head.weight
+    check_names(path, found, wanted.keys())
+    check_shapes(path, file, found, wanted)
+    if twice:
+        check_tied(path, file, found["head.weight"], found["wte.weight"])
+    return found
 
 
 def empty_model(config: GPTConfig) -> GPT:
@@ -196,9 +282,7 @@ def empty_model(config: GPTConfig) -> GPT:
     Nothing is drawn at random only to be overwritten, and memory that nobody has written to is
     not taken from the machine.
     """
-    with torch.device("meta"):  # shapes without numbers
-        model = GPT(config)
-    model.to_empty(device="cpu")
+    model = outline(config).to_empty(device="cpu")
     if config.tied:
         model.head.weight = model.wte.weight  # `to_empty` has made two of them
     return model
@@ -208,22 +292,16 @@ def load_pretrained(folder: str | Path) -> GPT:
     """Build our GPT from a Hugging Face folder of GPT-2's shape, float32 and in evaluation mode.
 
     Reads `config.json` and `model.safetensors`, one tensor at a time, so that memory holds the
-    model and at most one tensor more. Nothing is copied before every name and every shape is
-    accounted for; whatever is wrong is one ValueError.
+    model and at most one tensor more. No memory is taken for the model before every name, shape
+    and kind of number is accounted for; whatever is wrong is one ValueError.
     """
     folder = Path(folder)
-    model = empty_model(config_from_hf(read_config(folder / "config.json")))
-    wanted = dict(model.named_parameters())  # a tied head is not among them
+    config = config_from_hf(read_config(folder / "config.json"))
     path = folder / "model.safetensors"
     with open_weights(path) as file:
-        found = {our_name(name): name for name in file.keys()}
-        found.pop(None, None)  # the masks: attention makes its own
-        copy = found.pop("head.weight", None) if model.config.tied else None
-        check_names(path, found, wanted.keys())
-        check_shapes(path, file, found, wanted)
-        if copy:  # some files hold the tied matrix twice
-            check_tied(path, file, copy, found["wte.weight"])
-    for name, parameter in wanted.items():
+        found = account_for(path, file, config)
+    model = empty_model(config)
+    for name, parameter in model.named_parameters():
         with open_weights(path) as file, torch.no_grad():  # closed, it gives back what it has read
             stored = file.get_tensor(found[name])
             parameter.copy_(stored.T if is_turned(name) else stored)
@@ -242,17 +320,11 @@ def tokenizer_to_hf(tokenizer: Tokenizer, folder: Path) -> None:
     write_atomically(folder / "tokenizer_config.json", json.dumps(settings, indent=2))
 
 
-def save_pretrained(model: GPT, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
-    """Write our GPT as a folder that Hugging Face Transformers opens: the way back of loading.
+def tensors_to_hf(model: GPT) -> dict[str, Tensor]:
+    """Our parameters under the published names and in the published layout.
 
     GPT-2 has a bias everywhere; a model of ours without them gets zeros, which change nothing.
     """
-    folder = Path(folder)
-    if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
-        raise ValueError(
-            f"The tokenizer has {tokenizer.vocab_size} tokens and the model "
-            f"{model.config.vocab_size}: give the one that the model was trained with."
-        )
     tensors = {}
     for name, parameter in model.named_parameters():
         stored = parameter.detach().cpu()
@@ -260,13 +332,40 @@ def save_pretrained(model: GPT, folder: str | Path, tokenizer: Tokenizer | None 
         if not model.config.bias and name.startswith(("blocks", "ln_f")):
             width = parameter.size(0)  # a linear layer's outputs, or a layer norm's features
             tensors[their_name(name.replace("weight", "bias"))] = stored.new_zeros(width)
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / "model.safetensors.tmp"
+    return tensors
+
+
+def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file: `path` is then the new one whole, or what it was before."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, scratch, {"format": "pt"})
-        os.replace(scratch, folder / "model.safetensors")  # the new file whole, or the old one
+        with open(scratch, "r+b") as file:
+            os.fsync(file.fileno())  # on the disk before it takes the name
+        os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
-    write_atomically(folder / "config.json", json.dumps(config_to_hf(model.config), indent=2))
+
+
+def save_pretrained(model: GPT, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
+    """Write our GPT as a folder that Hugging Face Transformers opens: the way back of loading.
+
+    Without a tokenizer the folder has none afterwards: one that another model left there would not
+    fit this one. ValueError if a tokenizer has not as many tokens as the model.
+    """
+    folder = Path(folder)
+    if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"The tokenizer has {tokenizer.vocab_size} tokens and the model "
+            f"{model.config.vocab_size}: give the one that the model was trained with."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_weights(folder / "model.safetensors", tensors_to_hf(model))
+    special = {} if tokenizer is None else tokenizer.special_tokens
+    entries = config_to_hf(model.config, end=next(iter(special.values()), None))
+    write_atomically(folder / "config.json", json.dumps(entries, indent=2))
     if tokenizer is not None:
         tokenizer_to_hf(tokenizer, folder)
+    else:
+        for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+            (folder / name).unlink(missing_ok=True)

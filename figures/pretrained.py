@@ -25,8 +25,9 @@ def share() -> None:
             label = f"{size}\n{total / 1e6:,.0f} M"
             ax.barh(label, width, left=left, color=COLORS[color], label=part)
             if width > 4:
+                readable = "white" if part == "attention" else COLORS["ink"]  # on blue, or lighter
                 ax.text(left + width / 2, label, f"{width:.0f}", ha="center", va="center",
-                        color="white", fontsize=9)  # fmt: skip
+                        color=readable, fontsize=9)  # fmt: skip
             left += width
     handles, names = ax.get_legend_handles_labels()
     fig.legend(handles[:4], names[:4], loc="outside lower center", ncols=4, frameon=False)

@@ -152,6 +152,23 @@ def test_the_two_gelus_are_told_apart(tmp_path):
     assert apart(load_pretrained(tmp_path)(ids(97)), theirs(ids(97)).logits) > 1e-5
 
 
+def test_logits_depend_on_every_parameter_but_the_biases_of_the_keys():
+    """So a comparison of logits proves every number, if the text is as long as the context."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(31, 12, 2, 2, 8)).double()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    logits = model(ids(31, 1, 12))
+    (logits * torch.randn_like(logits)).sum().backward()
+    for name, parameter in model.named_parameters():
+        parts = [parameter.grad]
+        if name.endswith("qkv.bias"):
+            query, key, value = parameter.grad.chunk(3)
+            assert key.abs().max() < 1e-12
+            parts = [query, value]
+        assert all(part.abs().min() > 1e-9 for part in parts), name
+
+
 @torch.no_grad()
 def test_own_head(tmp_path):
     theirs = hugging_face(*SHAPES["odd heads"], tie_word_embeddings=False)
@@ -193,6 +210,54 @@ def test_hugging_face_opens_the_tokenizer(special, tmp_path):
     again = Tokenizer.from_gpt2(tmp_path / "merges.txt", tmp_path / "vocab.json")
     assert again.encode(text) == ours.encode(text)
     assert again.special_tokens == ours.special_tokens
+
+
+@pytest.mark.parametrize("special", [(), ("<|endoftext|>",)])
+def test_transformers_stops_at_our_special_token_and_warns_of_nothing(special, tmp_path, caplog):
+    transformers = pytest.importorskip("transformers", reason="no transformers")
+    tokenizer = Tokenizer.train("The quick brown fox. " * 9, 260 + len(special), special)
+    model = GPT(GPTConfig(tokenizer.vocab_size, 32, 1, 1, 8))
+    with torch.no_grad():  # whatever it reads, the last token is the likeliest
+        model.ln_f.weight.zero_()
+        model.ln_f.bias.fill_(1)
+        model.wte.weight[-1] = 1
+    save_pretrained(model, tmp_path, tokenizer)
+    with caplog.at_level("WARNING"):
+        transformers.logging.enable_propagation()
+        try:
+            theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+        finally:
+            transformers.logging.disable_propagation()
+    assert caplog.messages == []
+    batch = transformers.AutoTokenizer.from_pretrained(tmp_path)("The fox", return_tensors="pt")
+    new = theirs.generate(**batch, max_new_tokens=5, do_sample=False, pad_token_id=0)
+    new = new[0, batch["input_ids"].size(1) :].tolist()
+    assert new == [tokenizer.vocab_size - 1] * (1 if special else 5)
+
+
+def test_a_tokenizer_of_an_older_model_does_not_stay_in_the_folder(tmp_path):
+    """Other people's files stay."""
+    save_pretrained(GPT(GPTConfig(256, 16, 1, 1, 4)), tmp_path, Tokenizer.train("ab", 256))
+    (tmp_path / "README.md").write_text("mine")
+    save_pretrained(GPT(GPTConfig(50, 16, 1, 1, 4)), tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"config.json", "model.safetensors", "README.md"}
+
+
+def test_the_weights_are_on_the_disk_before_they_take_the_name(folder, monkeypatch):
+    """And a computer that stops before that leaves the old file and no other."""
+    steps, before = [], (folder / "model.safetensors").read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda number: steps.append(os.fstat(number).st_size))
+
+    def stop(source, target):
+        assert steps == [Path(source).stat().st_size] and steps[0] > 1000
+        raise OSError("the power is cut")
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(OSError, match="power"):
+        save_pretrained(GPT(GPTConfig(50, 16, 2, 2, 8)), folder)
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
 
 
 # ---- names, and what files may hold ------------------------------------------------------------
@@ -241,6 +306,52 @@ def test_missing_and_unexpected_tensors_are_named_together(folder):
         load_pretrained(folder)
 
 
+def test_a_parameter_that_is_there_twice(folder):
+    spoil(folder, lambda tensors: tensors.update({"wte.weight": torch.ones(50, 8)}))
+    with pytest.raises(ValueError, match=r"holds \S*wte\.weight and \S*wte\.weight.*one of them"):
+        load_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("transformer.h.0.attn.c_attn.weight", "h.0.attn.qkv.weight"),
+        ("transformer.h.1.mlp.c_fc.bias", "blocks.1.mlp.fc.bias"),
+        ("transformer.ln_f.bias", "transformer.transformer.ln_f.bias"),
+    ],
+)
+def test_names_that_no_published_file_has(folder, theirs, ours):
+    spoil(folder, lambda tensors: tensors.update({ours: tensors.pop(theirs)}))
+    complaint = f"lacks {re.escape(theirs)}; our model has no place for {re.escape(ours)}"
+    with pytest.raises(ValueError, match=complaint):
+        load_pretrained(folder)
+
+
+def test_our_name_for_the_head_is_no_published_name_either(folder):
+    spoil(folder, lambda tensors: tensors.update({"head.weight": torch.ones(50, 8)}))
+    with pytest.raises(ValueError, match="no place for head.weight"):
+        load_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [(torch.int32, "I32"), (torch.bool, "BOOL"), (torch.complex64, "C64"), (torch.int8, "I8")],
+)
+def test_numbers_of_the_wrong_kind(folder, dtype, kind):
+    name = "transformer.ln_f.weight"
+    spoil(folder, lambda tensors: tensors.update({name: tensors[name].to(dtype)}))
+    with pytest.raises(ValueError, match=f"{re.escape(name)} holds {kind} and should hold"):
+        load_pretrained(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_numbers_of_every_floating_point_kind(folder, dtype):
+    name = "transformer.ln_f.weight"
+    spoil(folder, lambda tensors: tensors.update({name: 0.5 * torch.ones(8, dtype=dtype)}))
+    weight = load_pretrained(folder).ln_f.weight
+    assert weight.dtype == torch.float32 and weight.eq(0.5).all()
+
+
 def test_wrong_shape_is_named(folder):
     def change(tensors):
         name = "transformer.h.1.attn.c_attn.weight"
@@ -257,6 +368,39 @@ def test_two_heads_in_a_tied_model(folder):
     spoil(folder, lambda tensors: tensors.update({"lm_head.weight": torch.ones(50, 8)}))
     with pytest.raises(ValueError, match="lm_head.weight that differs"):
         load_pretrained(folder)
+
+
+def test_a_second_head_of_another_shape(folder):
+    """The advice is about the shape: setting tie_word_embeddings to false would not help."""
+    spoil(folder, lambda tensors: tensors.update({"lm_head.weight": torch.ones(40, 8)}))
+    with pytest.raises(ValueError, match=r"lm_head\.weight is \(40, 8\) and should be \(50, 8\)"):
+        load_pretrained(folder)
+
+
+def test_two_heads_that_are_equal_and_not_a_number(folder):
+    """Training can go wrong; the two matrices are copies all the same."""
+
+    def change(tensors):
+        tensors["transformer.wte.weight"][7] = float("nan")
+        tensors["lm_head.weight"] = tensors["transformer.wte.weight"].clone()
+
+    spoil(folder, change)
+    assert load_pretrained(folder).wte.weight.isnan().sum() == 8
+
+
+def test_weights_that_are_not_there(folder):
+    """A pickle is spoken of where there is one, and parts where there are parts."""
+    (folder / "model.safetensors").unlink()
+    for name, complaint in (
+        (None, "There is no model.safetensors in .*: give a folder that holds one"),
+        ("pytorch_model.bin", "a pickle"),
+        ("model-00001-of-00002.safetensors", "split into several files: save them again in one"),
+    ):
+        if name:
+            (folder / name).write_bytes(b"")
+        with pytest.raises(ValueError, match=complaint) as caught:
+            load_pretrained(folder)
+        assert ("pickle" in str(caught.value)) == (name == "pytorch_model.bin")
 
 
 def test_files_that_are_no_safetensors(folder):
@@ -281,6 +425,14 @@ def test_files_that_are_no_safetensors(folder):
         ({"n_inner": 7}, "n_inner = 7"),
         ({"n_head": 3}, "not divisible"),
         ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon"),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings = 'no'.* true or false"),
+        ({"tie_word_embeddings": None}, "tie_word_embeddings = None.* true or false"),
+        ({"tie_word_embeddings": 1}, "tie_word_embeddings = 1.* true or false"),
+        ({"vocab_size": 10**12}, r"wte.weight is \(50, 8\) and should be \(1000000000000, 8\)"),
+        ({"n_positions": 10**15}, r"wpe.weight is \(16, 8\)"),
+        ({"vocab_size": 10**18, "n_embd": 10**12}, "No computer can hold"),
+        ({"vocab_size": 10**30}, "No computer can hold"),
+        ({"n_layer": 10**12}, r"n_layer = 1000000000000, but the layers in .* are 2\."),
     ],
 )
 def test_configurations_of_other_models(folder, entries, complaint):
@@ -370,6 +522,8 @@ def test_programs_with_transformers_do_what_the_notebook_says(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert shown.count("The quick brown fox jumps over the lazy dog") == 5
     assert torch.isclose(names["probs"].sum(), torch.tensor(1.0))
+    percents = [float(number) for number in re.findall(r"^([\d.]+)% ", shown, re.M)]
+    assert len(percents) == 10 and percents == sorted(percents, reverse=True)
     with torch.no_grad():
         logits = load_pretrained(tmp_path)(names["batch"]["input_ids"])
     assert apart(names["logits"], logits[0, -1]) < 1e-5
@@ -428,14 +582,47 @@ def test_notebook_runs_on_published_files(published, tmp_path):
     shown = run_chapter(tmp_path, lambda id: id not in slow, **{variable: str(place)})
     assert "on the published weights" in shown["choose"]
     assert shown["proof"].count("True") == 2
+    (path,) = (*place.glob("config.json"), *place.glob("gpt2/config.json"))
+    entries = json.loads(path.read_text())
+    logits = entries["n_positions"] * entries["vocab_size"]  # every position is used
+    assert shown["proof"].startswith(f"{logits:,} logits compared")
     assert shown["five"].startswith("The quick brown fox jumps over the lazy dog ...")
 
 
+UP_TO_THE_CHOICE = """
+setup imports our_name their_name is_turned SHAPE read_config config_from_hf config_to_hf
+tokenizer_to_hf tensors_to_hf write_weights save_pretrained own-model choose choose-tokenizer
+""".split()
+
+
+def resize(place: Path, vocab_size: int) -> None:
+    """Write into config.json that the model has so many tokens."""
+    entries = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(entries | {"vocab_size": vocab_size}))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda place: (place / "merges.txt").unlink(), "files without the other"),
+        (lambda place: (place / "vocab.json").unlink(), "files without the other"),
+        (lambda place: resize(place, 50), "has 50 tokens, its tokenizer 300"),
+    ],
+)
+def test_the_notebook_says_what_is_wrong_with_a_tokenizer(tmp_path, change, complaint):
+    place = tmp_path / "home" / "published"  # found by `~`
+    tokenizer = Tokenizer.train(Path(__file__).read_text(), 300, ["<|endoftext|>"])
+    save_pretrained(GPT(GPTConfig(300, 96, 2, 3, 24)), place, tokenizer)
+    change(place)
+    wanted = {"COURSE_GPT2": "~/published", "HOME": str(place.parent)}
+    wanted["USERPROFILE"] = wanted["HOME"]
+    with pytest.raises(Exception, match=complaint):
+        run_chapter(tmp_path, lambda id: id in UP_TO_THE_CHOICE, **wanted)
+
+
 def test_without_a_network_the_notebook_says_so_and_goes_on(tmp_path):
-    ids = "setup imports our_name their_name is_turned SHAPE read_config config_from_hf"
-    ids += " config_to_hf tokenizer_to_hf save_pretrained own-model choose choose-tokenizer"
     places = {"COURSE_DATA": str(tmp_path), "COURSE_CACHE": str(tmp_path)}
-    shown = run_chapter(tmp_path, lambda id: id in ids.split(), DOWNLOAD="yes", **places)
+    shown = run_chapter(tmp_path, lambda id: id in UP_TO_THE_CHOICE, DOWNLOAD="yes", **places)
     failed, goes_on = shown["choose"].splitlines()
     assert "could not be downloaded" in failed and "Traceback" not in failed
     assert goes_on.endswith("runs on the little GPT.")

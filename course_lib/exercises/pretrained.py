@@ -27,7 +27,7 @@ def _state():
         "Which tensors are used as `x @ W`, and which are looked up or multiplied one by one?",
         "`name.endswith(conv)` takes a tuple.",
     ],
-    insight="A square matrix hides a missing transpose. Test with outputs, never with shapes.",
+    insight="Multiplied or looked up: that decides, and not the shape.",
     probes=lambda: [(_state(),), ({"h.11.attn.c_proj.weight": wave(3, 3), "ln_f.bias": wave(3)},)],
     mistakes=[
         Mistake(
@@ -81,7 +81,7 @@ def _state():
 )
 def to_linear(state):
     """GPT-2's weights in nn.Linear's layout: {name: tensor} -> {name: tensor}."""
-    conv = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
+    conv = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  #| whose weights are multiplied with?
     return {name: (t.T if name.endswith(conv) else t) for name, t in state.items()}  #| all names
 
 
@@ -309,8 +309,8 @@ def last_logits(h, wte):
     meta=False,
     task="""A text is longer than the context. Score it in windows of at most `window` tokens
     whose starts lie `stride` apart, and score every token once: of each window only the tokens
-    that no earlier window has scored. Return a list of (start, end, n_scored); stop at the end of
-    the text.""",
+    that no earlier window has scored. Return a list of (start, end, n_scored), where `end` is not
+    included, as in a slice; stop at the end of the text.""",
     hints=[
         "The first window scores all its tokens; each later one only what lies behind the last "
         "end.",
@@ -374,10 +374,10 @@ def strided_windows(n_tokens, window, stride):
 
 
 @prediction(
-    "GPT-2 small has 124,439,808 parameters. How many megabytes (millions of bytes) is its file in "
-    "float32?",
+    "GPT-2 small has 124,439,808 parameters. How many megabytes (millions of bytes) do they take "
+    "in float32?",
     why="Four bytes per parameter: about 498 MB. In float16 it is half of that. The published "
-    "file is a little larger, because it stores the masks of all layers, too.",
+    "file is larger by a tenth, because it stores the masks of all layers, too.",
     tolerance=0.05,
 )
 def megabytes_of_gpt2():
@@ -447,8 +447,8 @@ question(
 
 question(
     "pretrained.next_token_of_outputs",
-    "The second program prints something that has nothing to do with the prompt, or fails. Which "
-    "line is wrong?",
+    "The second program prints nothing, or something that has nothing to do with the prompt, or "
+    "fails. Which line is wrong?",
     ("Line 1", False,
      "A forward pass needs no gradients here, and leaving them out saves memory."),
     ("Line 2", False,
