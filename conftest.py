@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import course_lib  # noqa: F401  (it tells OpenMP how to wait, before a test imports torch)
+
 ROOT = Path(__file__).parent
 
 
@@ -21,7 +23,6 @@ def pytest_configure(config):
     runpy.run_path(str(offline / "sitecustomize.py"))
     paths = [str(offline), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # it writes to stderr
     os.environ["COURSE_PROGRESS"] = "0"
     os.environ.pop("COURSE_CACHE", None)

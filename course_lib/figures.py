@@ -67,7 +67,6 @@ def main(argv: list[str] | None = None) -> int:
     root = figures_folder().parent
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": os.pathsep.join(paths)}
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     failed = 0
     for word in options.words or known:
         done = subprocess.run([sys.executable, str(known[word])], env=environment, cwd=root)

@@ -37,15 +37,13 @@ def without_colours(text: str) -> str:
 
 def kernel_environment(home: str | Path, **more: str) -> dict[str, str]:
     """The environment for a kernel: no progress bars, and `home` instead of the reader's folder."""
-    environment = {
+    return {
         **os.environ,
         "COURSE_HOME": str(home),
         "COURSE_PROGRESS": "0",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # it would write to stderr
         **more,
     }
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return environment
 
 
 def kernel_of(python: str | Path):

@@ -1,6 +1,5 @@
 """`python -m course_lib test`: pytest over the tests and, cell by cell, over every notebook."""
 
-import os
 import subprocess
 import sys
 
@@ -23,9 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     if argv in (["-h"], ["--help"]):
         print(HELP)
         return 0
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     command = [sys.executable, "-m", "pytest", *(argv or [])]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    process = subprocess.Popen(command, cwd=ROOT)
     while True:
         try:
             return process.wait()

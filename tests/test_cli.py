@@ -19,6 +19,7 @@ import yaml  # comes with transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
+import course_lib
 from course_lib import __main__ as commands
 from course_lib import __version__, address, environment, publish, runner, sync, testing
 from course_lib.first_cell import badge_row, first_cell, notebook_links
@@ -46,16 +47,48 @@ def test_importing_the_library_imports_nothing_heavy():
     assert done.stdout.strip() == "['course_lib']", done.stdout + done.stderr
 
 
-def test_openmp_is_told_to_sleep_unless_the_reader_says_otherwise():
+@pytest.mark.parametrize(
+    ("given", "long_pause", "wanted"),
+    [
+        ({}, True, ("PASSIVE", "4000")),
+        ({}, False, ("PASSIVE", None)),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, True, ("ACTIVE", None)),
+        ({"GOMP_SPINCOUNT": "7"}, True, ("PASSIVE", "7")),
+    ],
+)
+def test_openmp_is_told_to_sleep_soon_unless_the_reader_says_otherwise(
+    given, long_pause, wanted, monkeypatch
+):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that what the function sets is undone too
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(course_lib, "has_long_pause", lambda: long_pause)
+    course_lib.set_waiting()
+    assert tuple(os.environ.get(name) for name in names) == wanted
+
+
+def test_the_package_itself_tells_openmp():
     code = "import course_lib, os; print(os.environ['OMP_WAIT_POLICY'])"
-    for given_value, wanted in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
-        env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-        if given_value:
-            env["OMP_WAIT_POLICY"] = given_value
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True
-        )
-        assert done.stdout.strip() == wanted
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "PASSIVE", done.stderr
+
+
+def test_which_processors_pause_long(tmp_path):
+    info = tmp_path / "cpuinfo"
+    for text, wanted in (
+        ("vendor_id : GenuineIntel\nflags : sse2 avx2 clflushopt", True),
+        ("vendor_id : GenuineIntel\nflags : sse2 avx2", False),  # before Skylake
+        ("vendor_id : AuthenticAMD\nflags : sse2 avx2 clflushopt", False),
+    ):
+        info.write_text(text, encoding="utf-8")
+        assert course_lib.has_long_pause(str(info)) == wanted
+    assert not course_lib.has_long_pause(str(tmp_path / "none"))  # not Linux
 
 
 @pytest.mark.parametrize("name", BEFORE_PACKAGES)
