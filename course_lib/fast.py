@@ -217,7 +217,7 @@ class QuickGPT(nn.Module):
             where, mask = wpe[positions(T, past, n_pad)], padding_mask(T, past + T, n_pad)
         try:
             x = (torch.embedding(wte, idx) + where).view(B * T, C)
-        except IndexError:
+        except (IndexError, RuntimeError):
             check_input(idx, past, self.config)  # says it better
             raise
         for i, block in enumerate(self.quick):

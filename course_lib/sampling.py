@@ -164,6 +164,8 @@ class LayerCache:
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store k and v (B, H, T, d) of the new tokens; return those of all tokens so far."""
         end = self.length + k.size(2)
+        if end > self.keys.size(2):
+            raise ValueError(f"The cache has no room for {end} tokens, only {self.keys.size(2)}.")
         self.keys[:, :, self.length : end] = k
         self.values[:, :, self.length : end] = v
         self.length = end
@@ -171,7 +173,7 @@ class LayerCache:
 
 
 class KVCache:
-    """Room for the keys and values of a whole context window, in every layer.
+    """Room for the keys and values of `room` tokens (None: a whole context window), in every layer.
 
     Old keys and values never change, because no token sees a later one: causality is what makes
     a cache possible.
@@ -183,9 +185,10 @@ class KVCache:
         batch_size: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
+        room: int | None = None,
     ):
-        size = config.n_embd // config.n_head
-        shape = (batch_size, config.n_head, config.context_length, size)
+        room = config.context_length if room is None else room
+        shape = (batch_size, config.n_head, room, config.n_embd // config.n_head)
         self.layers = []
         for _ in range(config.n_layer):
             keys, values = torch.empty(2, *shape, device=device, dtype=dtype)
@@ -272,8 +275,8 @@ def new_tokens(
 ) -> Iterator[Tensor]:
     """Predict, choose, append, repeat: yield the ids (B,) of each new token."""
     check_prompt(model, idx, n_new)
-    dtype = model.wte.weight.dtype
-    cache = KVCache(model.config, len(idx), idx.device, dtype) if use_cache else None
+    dtype, room = model.wte.weight.dtype, min(idx.size(1) + n_new, model.config.context_length)
+    cache = KVCache(model.config, len(idx), idx.device, dtype, room) if use_cache else None
     for _ in range(n_new):
         with inference(model):
             logits = next_logits(model, idx, cache, n_pad)

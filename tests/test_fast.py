@@ -59,24 +59,56 @@ def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 @pytest.mark.parametrize("n_out", [1, 191, 192, 384, 500, 1003])  # divisible by the slices, or not
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 2, 16, 100])
+@pytest.mark.parametrize("laid_out_for", [1, 16])
 @pytest.mark.parametrize("kind", ["small", *KINDS])
-def test_a_layer_equals_torchs(kind, n_out, bias, rows):
+def test_a_layer_equals_torchs(kind, n_out, bias, rows, laid_out_for, monkeypatch):
+    monkeypatch.setattr(fast, "SMALL", 2**30 if kind == "small" else 1)
     torch.manual_seed(n_out + rows)
     linear = nn.Linear(96, n_out, bias).requires_grad_(False)
     x = torch.randn(rows, 96)
-    layer = {"small": fast.SmallLinear, **fast.WEIGHTS}[kind](linear.weight, linear.bias)
-    ours, theirs = layer(x), linear(x)
-    assert ours.shape == theirs.shape and ours.dtype == torch.float32
+    theirs = linear(x)
+    dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
+    layer = fast.quick_linear(linear.to(dtype), kind, laid_out_for)
+    ours = layer(x.to(dtype))
+    assert ours.shape == theirs.shape and ours.dtype == dtype and not layer.gelu
     within = {"small": 1e-5, "float32": 1e-5, "bfloat16": 0.02, "int8": 0.06}[kind]
-    assert torch.allclose(ours, theirs, atol=within * 3)
+    assert torch.allclose(ours.float(), theirs, atol=within * 3)
+
+
+def test_each_kind_of_weights_has_its_layout(large):
+    """Packed where torch can, so that the other tests see what they seem to see."""
+    linear, short = nn.Linear(96, 384), nn.Linear(96, 384).to(torch.bfloat16)
+    packed = fast.PackedLinear if fast.can_pack(torch.float32) else fast.SlicedLinear
+    assert type(fast.quick_linear(linear, "float32", 1)) is fast.SlicedLinear
+    assert type(fast.quick_linear(linear, "float32", 16)) is packed
+    packed = fast.PackedLinear if fast.can_pack(torch.bfloat16) else fast.SmallLinear
+    assert type(fast.quick_linear(short, "bfloat16", 1)) is packed
+    assert type(fast.quick_linear(linear, "int8", 1)) is fast.Int8Linear
+
+
+@pytest.mark.skipif(not fast.can_pack(torch.float32), reason="This torch does not pack weights.")
+def test_a_packed_layer_applies_gpt2s_gelu(large):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(96, 384).requires_grad_(False), 3 * torch.randn(16, 96)
+    layer = fast.quick_linear(linear, "float32", 16, gelu=True)
+    assert layer.gelu
+    assert torch.allclose(layer(x), F.gelu(linear(x), approximate="tanh"), atol=1e-5)
+
+
+def test_where_nothing_packs_the_logits_are_the_same(model, large, monkeypatch):
+    monkeypatch.setattr(fast, "can_pack", lambda dtype: False)
+    idx = tokens(16, 10)
+    for kind in ("float32", "bfloat16"):
+        assert error(quicken(model, kind, rows=16)(idx), model(idx)) < TOLERANCE[kind]
 
 
 def test_int8_is_a_rounding_of_each_row_to_256_steps():
     torch.manual_seed(0)
     scales = torch.tensor([0.01, 1.0, 100.0])  # one scale for the whole matrix would lose the first
     weight = torch.randn(3, 64) * scales[:, None]
-    ours = fast.Int8Linear(weight, None)(torch.eye(64)).T
-    assert ((ours - weight).abs() <= 0.02 * weight.abs().amax(dim=1, keepdim=True)).all()
+    for rows in (1, 16):
+        ours = fast.Int8Linear(weight, None, rows)(torch.eye(64)).T
+        assert ((ours - weight).abs() <= 0.02 * weight.abs().amax(dim=1, keepdim=True)).all()
 
 
 # ---- the whole model ---------------------------------------------------------------------------
@@ -90,24 +122,28 @@ def test_float32_logits_are_the_models_to_1e_5(changes, either_size):
     assert (quick(idx) - logits).abs().max() < 1e-5 * max(1.0, float(logits.abs().max()))
 
 
+@pytest.mark.parametrize("rows", [1, 16])
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_are_within_the_stated_tolerance(model: GPT, kind, large):
+def test_logits_are_within_the_stated_tolerance(model: GPT, kind, rows, large):
     idx = tokens(4, 24)
-    difference = error(quicken(model, kind)(idx), model(idx))
+    logits = quicken(model, kind, rows)(idx)
+    assert logits.dtype == torch.float32 and logits.shape == (4, 24, CONFIG.vocab_size)
+    difference = error(logits, model(idx))
     assert difference < TOLERANCE[kind]
     assert kind == "float32" or difference > 1e-4  # the short numbers are really in use
 
 
 def test_small_matrices_stay_float32_whatever_is_asked_for(model: GPT):
     idx = tokens(2, 10)
-    assert torch.equal(quicken(model, "int8")(idx), quicken(model, "float32")(idx))
+    for kind in ("int8", "bfloat16"):
+        assert torch.equal(quicken(model, kind)(idx), quicken(model, "float32")(idx))
 
 
 @pytest.mark.parametrize("batch", [1, 16])
 @pytest.mark.parametrize("n_new", [12, 40])  # 40 goes far past the window of 24
 def test_greedy_tokens_are_the_models(model: GPT, batch, n_new, either_size):
     prompt = tokens(batch, 5)
-    quick = quicken(model)
+    quick = quicken(model, rows=batch)
     wanted = generate(model, prompt, n_new, GREEDY, use_cache=False)
     assert torch.equal(generate(quick, prompt, n_new, GREEDY), wanted)
     assert torch.equal(generate(quick, prompt, n_new, GREEDY, use_cache=False), wanted)
@@ -124,11 +160,13 @@ def test_prompts_of_unequal_lengths_and_beams(model: GPT, either_size):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_cache_or_not_the_copy_gives_the_same_logits(model: GPT, kind, large):
-    idx, cache, quick = tokens(16, 20), KVCache(CONFIG, 16), quicken(model, kind)
+    idx, quick = tokens(16, 20), quicken(model, kind, rows=16)
+    cache = KVCache(CONFIG, 16, dtype=quick.wte.weight.dtype)  # as `generate` makes it
     for end in (4, 5, 9, 20):  # several tokens after others, and one
         cached = next_logits(quick, idx[:, :end], cache)
         assert error(cached, next_logits(quick, idx[:, :end])) < TOLERANCE[kind]
-    counted = 2 * CONFIG.n_layer * 16 * CONFIG.context_length * CONFIG.n_embd * 4
+    counted = 2 * CONFIG.n_layer * 16 * CONFIG.context_length * CONFIG.n_embd
+    counted *= 2 if kind == "bfloat16" else 4  # bytes of a number
     held = sum(t.untyped_storage().nbytes() / 2 for c in cache.layers for t in (c.keys, c.values))
     assert cache.n_bytes == counted == held  # keys and values share one piece of memory
 
@@ -173,12 +211,26 @@ def test_a_trained_direction_survives_short_numbers(large):
 def test_what_cannot_be_quickened_is_refused(model: GPT, monkeypatch):
     with pytest.raises(ValueError, match="choose one of float32, bfloat16, int8"):
         quicken(model, "int4")
+    with pytest.raises(ValueError, match="rows is 0"):
+        quicken(model, rows=0)
     with pytest.raises(ValueError, match="not built like GPT-2"):
         quicken(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="not built like GPT-2"):
         quicken(quicken(model))
     with pytest.raises(ValueError, match="on a GPU"):
         quicken(GPT(CONFIG).to("meta"))
+
+
+def test_the_copy_refuses_what_the_model_refuses(model: GPT):
+    quick, cache = quicken(model), KVCache(CONFIG)
+    quick(tokens(1, 3), cache)
+    for idx in ([[CONFIG.vocab_size]], [[-1]], [[0] * CONFIG.context_length], [[0.5]]):
+        for past in (None, cache):
+            if len(idx[0]) == CONFIG.context_length and past is None:
+                continue  # fits
+            told = "outside the vocabulary|model.s context|must be integers"
+            with pytest.raises(ValueError, match=told):
+                quick(torch.tensor(idx), past)
 
 
 def test_a_model_that_computes_something_else_is_noticed(model: GPT):

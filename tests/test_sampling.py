@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from course_lib import sampling
 from course_lib.sampling import (
     KVCache,
     Sampling,
@@ -191,6 +192,28 @@ def test_cache_memory_is_what_counting_says():
     counted = 2 * CONFIG.n_layer * 3 * CONFIG.context_length * CONFIG.n_embd * 4
     assert cache.n_bytes == counted
     assert KVCache(CONFIG, 3, dtype=torch.bfloat16).n_bytes == counted // 2
+    assert KVCache(CONFIG, 3, room=4).n_bytes == counted * 4 // CONFIG.context_length
+
+
+def test_a_cache_that_is_full_says_so(model: GPT):
+    cache = KVCache(CONFIG, 1, room=4)
+    with pytest.raises(ValueError, match="no room for 5 tokens, only 4"), torch.no_grad():
+        model(torch.zeros(1, 5, dtype=torch.long), cache)
+
+
+@pytest.mark.parametrize(("n_new", "room"), [(3, 8), (200, CONFIG.context_length)])
+def test_generation_takes_no_more_memory_than_the_text_needs(model: GPT, monkeypatch, n_new, room):
+    caches = []
+
+    class Watched(KVCache):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            caches.append(self)
+
+    monkeypatch.setattr(sampling, "KVCache", Watched)
+    generate(model, torch.zeros(2, 5, dtype=torch.long), n_new, GREEDY)
+    (cache,) = caches
+    assert cache.n_bytes == KVCache(CONFIG, 2, room=room).n_bytes
 
 
 # ---- generation --------------------------------------------------------------------------------

@@ -108,9 +108,15 @@ def best_threads(write: Callable[[], object]) -> int:
     for count in {1, everything}:
         torch.set_num_threads(count)
         write()
-        times[count] = seconds(write)
+        times[count] = min(seconds(write) for _ in range(3))
     torch.set_num_threads(everything)
     return min(times, key=times.get)
+
+
+def threads_text(case: Case, kind: str, threads: dict[str, int]) -> str:
+    """With how many threads `kind` was measured, and Hugging Face beside it."""
+    theirs = f", {HUGGING_FACE} with {threads[HUGGING_FACE]}" if HUGGING_FACE in threads else ""
+    return f"{case.title}: {kind} with {threads[kind]} of {torch.get_num_threads()} threads{theirs}"
 
 
 def rate(write: Callable[[], object], n_threads: int, n_tokens: int) -> float:
@@ -178,7 +184,7 @@ def contestants(case: Case, beside: bool) -> dict[str, Callable[[], Tensor]]:
         if kind == BFLOAT16 and not bf16_hardware():
             print("This processor has no bfloat16: that row is left out.")
             continue
-        ours = model if kind == TAUGHT else quicken(model, kind)
+        ours = model if kind == TAUGHT else quicken(model, kind, case.batch)
         write[kind] = partial(our_text, ours, idx, case.n_new)
     if beside:
         write[HUGGING_FACE] = partial(their_text, hugging_face(model), idx, case.n_new)
@@ -202,7 +208,7 @@ def run_case(case: Case, options: Options, beside: bool) -> list[Result]:
     results = []
     for kind in [kind for kind in case.kinds if kind in figures]:
         what = f"{case.title}, {kind}"
-        note = f"{case.title}: {kind} with {threads[kind]} of {torch.get_num_threads()} threads"
+        note = threads_text(case, kind, threads)
         for peer in peers:
             goal = case.goals.get(kind) if peer == HUGGING_FACE else None
             results.append(
