@@ -66,13 +66,15 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tenso
             f"A query has {q.size(-1)} numbers and a key {k.size(-1)}: they are compared by a dot "
             "product, so give them the same last dimension."
         )
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., Tq, Tk)
+    q = q / math.sqrt(q.size(-1))  # scales every score, and there are fewer numbers in q
+    scores = q @ k.transpose(-2, -1)  # (..., Tq, Tk)
     if mask is not None:
         check_mask(mask, scores.shape)
         # A huge negative number rather than -inf: exp() of it is 0 all the same, but a row of
         # nothing but -inf has the softmax 0/0 = NaN, and NaN spreads through the gradients.
+        # Half of the lowest number there is, so that a score added to it does not make it -inf.
         forbidden = torch.finfo(scores.dtype).min / 2
-        scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, forbidden)
+        scores += torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, forbidden)
     return F.softmax(scores, dim=-1)
 
 
@@ -151,7 +153,7 @@ class CausalSelfAttention(nn.Module):
         q, k, v = (split_heads(part, self.n_head) for part in self.qkv(x).chunk(3, dim=-1))
         if cache is not None:
             k, v = cache.append(k, v)  # (B, H, T of all tokens so far, d)
-        if mask is None:
+        if mask is None and q.size(-2) > 1:  # a single query may look at every key so far
             mask = causal_mask(q.size(-2), k.size(-2), device=x.device)
         dropout = self.dropout if self.training else 0.0
         y = attend(q, k, v, mask, dropout)  # (B, H, T, d)
