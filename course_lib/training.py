@@ -74,8 +74,7 @@ def stream_windows(ids: Sequence[int] | Tensor, context_length: int) -> tuple[Te
     """Cut one long stream of token ids into windows: inputs x and targets y, both (N, T).
 
     The windows do not overlap, and y is x moved one place to the left: y[n, t] is the token
-    that follows x[n, t]. Every token but the first is a target exactly once; the last few that
-    do not fill a window are left out.
+    that follows x[n, t]. The last few tokens, which do not fill a window, are left out.
     """
     ids = torch.as_tensor(ids, dtype=torch.long)
     n_windows = (len(ids) - 1) // context_length  # the last target needs one token more

@@ -19,7 +19,7 @@ AT_MOST_IGNORED = (
 )
 
 FIGURES_WITHOUT_CHAPTER = {"course"}  # the map in README
-ABOVE_ALL_CHAPTERS = {"bench", "distributed"}  # may import every chapter, are imported by none
+ABOVE_ALL_CHAPTERS = {"bench", "distributed", "fast"}  # may import every chapter, are imported by none
 
 
 def with_module(root: Path) -> list[sync.Chapter]:
