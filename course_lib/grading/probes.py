@@ -6,6 +6,23 @@ import math
 from course_lib.grading.compare import is_tensor
 
 
+class Edge(tuple):
+    """Arguments at an edge of what is allowed, with the key and the words for who fails there."""
+
+    key: str
+    says: str
+
+
+def edge(key: str, says: str, *arguments) -> Edge:
+    """An input on which an answer may fail that is right everywhere else.
+
+    If an answer fails at such inputs only, `says` is the verdict: what is so at this edge, and why.
+    """
+    made = Edge(arguments)
+    made.key, made.says = key, says
+    return made
+
+
 def wave(*shape: int, phase: float = 0.0, scale: float = 1.0):
     """A float tensor of irregular numbers between -scale and scale, without symmetry."""
     import torch
