@@ -5,7 +5,12 @@ import math
 import torch
 from torch.nn import functional as F
 
-from course_lib.grading import Mistake, define, parsons, prediction, question, wave, whole
+from course_lib.grading import Mistake, define, edge, parsons, prediction, question, wave, whole
+
+
+def _given(logits, idx):
+    """The probability that each true next token was given, (B, T - 1)."""
+    return logits[:, :-1].softmax(-1).gather(-1, idx[:, 1:, None])
 
 
 @define(
@@ -106,6 +111,57 @@ from course_lib.grading import Mistake, define, parsons, prediction, question, w
                 ),
             },
         ),
+        Mistake(
+            "shifted_after_flattening",
+            "You flatten first and shift then, so the last token of a row has to predict the first "
+            "of the next row, which is another text. Shift along time while the rows are still "
+            "apart.",
+            {
+                "logits[:, :-1].reshape(-1, V)": "logits.reshape(-1, V)[:-1]",
+                "idx[:, 1:].reshape(-1)": "idx.reshape(-1)[1:]",
+            },
+        ),
+        Mistake(
+            "divided_by_all",
+            "You divide by B * T. The last position of a row has no target, so there are "
+            "B * (T - 1) predictions.",
+            lambda logits, idx: my_lm_loss(logits, idx) * (1 - 1 / idx.size(1)),
+        ),
+        Mistake(
+            "not_averaged",
+            "You return one surprise per prediction. Take the mean of them all.",
+            lambda logits, idx: F.cross_entropy(
+                logits[:, :-1].transpose(1, 2), idx[:, 1:], reduction="none"
+            ),
+            lambda logits, idx: F.cross_entropy(
+                logits[:, :-1].flatten(0, 1), idx[:, 1:].flatten(), reduction="none"
+            ),
+        ),
+        Mistake(
+            "sign",
+            "The minus sign is missing: log-probabilities are negative, a loss is positive.",
+            lambda logits, idx: -my_lm_loss(logits, idx),
+        ),
+        Mistake(
+            "no_log",
+            "The log is missing: you average the probabilities of the true tokens.",
+            lambda logits, idx: _given(logits, idx).mean(),
+            lambda logits, idx: -_given(logits, idx).mean(),
+            lambda logits, idx: 1 - _given(logits, idx).mean(),
+        ),
+        Mistake(
+            "log_of_mean",
+            "You average probabilities and then take the log. Average the logs.",
+            lambda logits, idx: -_given(logits, idx).mean().log(),
+        ),
+        Mistake(
+            "shift_two",
+            "You compare the logits at t with the token at t + 2. The next one is at t + 1.",
+            lambda logits, idx: (
+                my_lm_loss(logits[:, :-1], idx[:, 1:]) if idx.size(1) > 2 else idx.sum()
+            ),
+            lambda logits, idx: F.cross_entropy(logits[:, :-2].flatten(0, 1), idx[:, 2:].flatten()),
+        ),
     ],
 )
 def my_lm_loss(logits, idx):
@@ -114,6 +170,9 @@ def my_lm_loss(logits, idx):
     guesses = logits[:, :-1].reshape(-1, V)  #| all that predict a token we have, (N, V)
     targets = idx[:, 1:].reshape(-1)  #| the tokens they should predict, (N,)
     return F.cross_entropy(guesses, targets)  #| one number
+
+
+_CORRECTION = "    m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)"
 
 
 @define(
@@ -234,6 +293,9 @@ def my_lm_loss(logits, idx):
                 "b1 * m + (1 - b1) * g": "b2 * m + (1 - b2) * g",
                 "b2 * v + (1 - b2) * g * g": "b1 * v + (1 - b1) * g * g",
             },
+            lambda p, g, m, v, t, lr, b1, b2, eps, wd: adamw_step(
+                p, g, m, v, t, lr, b2, b1, eps, wd
+            ),
         ),
         Mistake(
             "corrected_means_kept",
@@ -286,6 +348,64 @@ def my_lm_loss(logits, idx):
                 "    return p, m, v": "    p = p - lr * wd * p\n    return p, m, v",
             },
         ),
+        Mistake(
+            "other_correction",
+            "Each mean is corrected with its *own* beta: m lacks a factor 1 - b1**t, and v one of "
+            "1 - b2**t.",
+            *(
+                {_CORRECTION: f"    m_hat = m / (1 - {x}**t)\n    v_hat = v / (1 - {y}**t)"}
+                for x, y in (("b1", "b1"), ("b2", "b2"), ("b2", "b1"))
+            ),
+        ),
+        Mistake(
+            "old_means_kept",
+            "You return the old m and v, so the optimiser never remembers anything.",
+            {
+                "    m = b1 * m": "    old = m, v\n    m = b1 * m",
+                "return p, m, v": "return p, *old",
+            },
+        ),
+        Mistake(
+            "correction_inverted",
+            "You multiply by 1 - b**t. Divide: the means are too *small* at first.",
+            {_CORRECTION: "    m_hat = m * (1 - b1**t)\n    v_hat = v * (1 - b2**t)"},
+        ),
+        Mistake(
+            "square_of_mean",
+            "You square the mean of the gradients. v is the mean of the squares: square g itself.",
+            {"    v = b2 * v": "    a = m\n    v = b2 * v", "(1 - b2) * g * g": "(1 - b2) * a * a"},
+        ),
+        Mistake(
+            "old_means_used",
+            "The step uses the means as they were before this gradient. Update m and v first.",
+            {
+                "    m = b1 * m": "    before = m, v\n    m = b1 * m",
+                "m / (1 - b1**t), v / (1 - b2**t)": (
+                    "before[0] / (1 - b1**t), before[1] / (1 - b2**t)"
+                ),
+            },
+        ),
+        Mistake(
+            "sign_only",
+            "You use only the sign of m_hat. Adam divides m_hat by the root of v_hat.",
+            {
+                "    p = p - lr": "    way = m_hat.sign()\n    p = p - lr",
+                "m_hat / (torch.sqrt(v_hat) + eps)": "way",
+            },
+        ),
+        Mistake(
+            "absolute_value",
+            "v is the mean of the *squares* of the gradient, and not of its absolute values.",
+            {
+                "    v = b2 * v": "    a = g.abs()\n    v = b2 * v",
+                "(1 - b2) * g * g": "(1 - b2) * a",
+            },
+        ),
+        Mistake(
+            "no_eps",
+            "`eps` is not used. It keeps the step finite where v_hat is 0.",
+            {"    m = b1 * m": "    eps = 0.0\n    m = b1 * m"},
+        ),
     ],
 )
 def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
@@ -295,6 +415,10 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
     m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)  #| corrected for the start at zero
     p = p - lr * m_hat / (torch.sqrt(v_hat) + eps) - lr * wd * p  #| step, and decoupled decay
     return p, m, v
+
+
+_NO_WARMUP = """It goes wrong only where `warmup` is 0. Then step 0 already stands at the top of the
+cosine, and nothing may be divided by `warmup`."""
 
 
 @define(
@@ -320,7 +444,11 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
         (109, 10, 110, 1.0, 0.1),
         (110, 10, 110, 1.0, 0.1),
         (150, 10, 110, 1.0, 0.1),
-        (0, 0, 5, 2.0, 0.5),
+        edge("without_warmup", _NO_WARMUP, 0, 0, 5, 2.0, 0.5),
+        edge("without_warmup", _NO_WARMUP, 3, 0, 5, 2.0, 0.5),
+        (15, 5, 45, 2.0, 0.4),
+        (44, 5, 45, 2.0, 0.4),
+        (0, 5, 45, 2.0, 0.6),
     ],
     mistakes=[
         Mistake(
@@ -343,7 +471,7 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
             "Progress must be 0 where the warm-up ends, or the schedule jumps there: "
             "(step - warmup) / (total - warmup).",
             {"(step - warmup) / (total - warmup)": "step / total"},
-            {"(step - warmup) / (total - warmup)": "(step - warmup) / total"},
+            {"(step - warmup) / (total - warmup)": "step / (total - warmup)"},
         ),
         Mistake(
             "min_added",
@@ -415,6 +543,66 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
             "The warm-up does not reach `max_lr`: divide by `warmup`.",
             {"(step + 1) / warmup": "(step + 1) / (warmup + 1)"},
         ),
+        Mistake(
+            "never_one",
+            "Progress never reaches 1, so at `total` the rate jumps down to min_lr. Between the "
+            "end of the warm-up and `total` there are total - warmup steps: divide by that.",
+            {"(step - warmup) / (total - warmup)": "(step - warmup) / total"},
+            {"(step - warmup) / (total - warmup)": "(step - warmup) / (total + warmup)"},
+        ),
+        Mistake(
+            "progress_off_by_one",
+            "Progress is one step off: it is exactly 0 at step `warmup` and exactly 1 at step "
+            "`total`.",
+            {"(step - warmup) / (total - warmup)": "(step + 1 - warmup) / (total - warmup)"},
+            {"(step - warmup) / (total - warmup)": "(step - warmup) / (total - 1 - warmup)"},
+            {"(step - warmup) / (total - warmup)": "(step - warmup) / (total + 1 - warmup)"},
+            {"(step - warmup) / (total - warmup)": "(step + 1 - warmup) / (total + 1 - warmup)"},
+        ),
+        Mistake(
+            "warmup_too_long",
+            "The warm-up lasts one step too long and rises above `max_lr`: with steps counted from "
+            "0 it is over at step `warmup`.",
+            {"step < warmup": "step <= warmup"},
+            lambda step, warmup, *rest: (
+                rest[1] * (step + 1) / warmup
+                if step == warmup != 0
+                else my_lr_at(step, warmup, *rest)
+            ),
+        ),
+        Mistake(
+            "exponential",
+            "You let it fall by a constant factor per step. Here it is half a cosine.",
+            {
+                "min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * progress))": (
+                    "max_lr * (min_lr / max_lr) ** progress"
+                ),
+            },
+        ),
+        Mistake(
+            "degrees",
+            "`math.cos` takes its argument in radians: half a turn is pi, and not 180.",
+            {"math.pi * progress": "180 * progress"},
+        ),
+        Mistake(
+            "warmup_by_total",
+            "The warm-up is divided by the wrong number of steps. It reaches `max_lr` after "
+            "`warmup` of them.",
+            {"(step + 1) / warmup": "(step + 1) / total"},
+            {"(step + 1) / warmup": "(step + 1) / (total - warmup)"},
+        ),
+        Mistake(
+            "min_at_least",
+            "In the warm-up you do not let the rate fall below `min_lr`. The line starts near 0.",
+            {"max_lr * (step + 1) / warmup": "max(min_lr, max_lr * (step + 1) / warmup)"},
+        ),
+        Mistake(
+            "swapped_ends",
+            "`max_lr` and `min_lr` have changed places.",
+            lambda step, warmup, total, max_lr, min_lr: my_lr_at(
+                step, warmup, total, min_lr, max_lr
+            ),
+        ),
     ],
 )
 def my_lr_at(step, warmup, total, max_lr, min_lr):
@@ -442,6 +630,7 @@ def my_lr_at(step, warmup, total, max_lr, min_lr):
     "brake.",
     probes=lambda: [
         ([wave(2, 3, scale=3), wave(4, phase=1, scale=2)], 1.0),
+        ([wave(3, scale=30), wave(2, 2, phase=1, scale=20)], 2.0),
         ([wave(2, phase=2, scale=0.1), wave(2, 2, phase=3, scale=0.1)], 1.0),
         ([wave(3, phase=4, scale=5), wave(2, phase=5, scale=0.5), wave(1, phase=6)], 2.0),
     ],
@@ -509,6 +698,45 @@ def my_lr_at(step, warmup, total, max_lr, min_lr):
             "largest_number",
             "You take the largest single number. The norm counts all of them.",
             {"torch.sqrt(sum(g.pow(2).sum() for g in grads))": "max(g.abs().max() for g in grads)"},
+        ),
+        Mistake(
+            "mean_square",
+            "You take the root of the *mean* square. The length of a vector is the root of the "
+            "sum.",
+            {
+                "torch.sqrt(sum(g.pow(2).sum() for g in grads))": (
+                    "(sum(g.pow(2).sum() for g in grads) / sum(g.numel() for g in grads)).sqrt()"
+                ),
+            },
+        ),
+        Mistake(
+            "mean_of_norms",
+            "You take the mean of the single norms. One norm counts all numbers of all tensors.",
+            {
+                "torch.sqrt(sum(g.pow(2).sum() for g in grads))": (
+                    "sum(g.norm() for g in grads) / len(grads)"
+                ),
+            },
+        ),
+        Mistake(
+            "only_the_long",
+            "You scale only the tensors that are too long themselves. One factor scales all of "
+            "them.",
+            {
+                "[g * scale for g in grads]": "[g * scale if g.norm() > max_norm else g for g in "
+                "grads]"
+            },
+        ),
+        Mistake(
+            "root_of_factor",
+            "You scale by the root of the factor. The length goes with the factor itself.",
+            {"min(1.0, max_norm / total)": "min(1.0, max_norm / total) ** 0.5"},
+            {"min(1.0, max_norm / total)": "min(1.0, max_norm / total) ** 2"},
+        ),
+        Mistake(
+            "zeroed",
+            "Gradients that are too long become 0. They are shortened, and keep their direction.",
+            {"min(1.0, max_norm / total)": "float(total <= max_norm)"},
         ),
     ],
 )
@@ -599,6 +827,41 @@ def my_clip_gradients(grads, max_norm):
                 ),
             },
         ),
+        Mistake(
+            "no_inner_mean",
+            "`g` must be the gradient of the *mean* over its micro-batch: its division by the "
+            "number of rows is missing.",
+            {
+                "    total = torch.zeros_like(w)": (
+                    "    rows = len(xs[0])\n    total = torch.zeros_like(w)"
+                ),
+                "total + g / len(xs)": "total + g * rows / len(xs)",
+            },
+        ),
+        Mistake(
+            "two_missing",
+            "The derivative of a square has a factor 2. It is missing or too much.",
+            lambda w, xs, ys: accumulated_gradient(w, xs, ys) / 2,
+            lambda w, xs, ys: accumulated_gradient(w, xs, ys) * 2,
+        ),
+        Mistake(
+            "subtracted",
+            "You subtract the gradients from `total`. Add them; walking downhill comes later.",
+            lambda w, xs, ys: -accumulated_gradient(w, xs, ys),
+        ),
+        Mistake(
+            "weights",
+            "These are new weights. The gradient is asked for, and the optimiser takes the step.",
+            lambda w, xs, ys: w - accumulated_gradient(w, xs, ys),
+        ),
+        Mistake(
+            "one_too_few",
+            "One micro-batch is missing.",
+            lambda w, xs, ys: accumulated_gradient(w, xs[1:], ys[1:]),
+            lambda w, xs, ys: accumulated_gradient(w, xs[:-1], ys[:-1]),
+            lambda w, xs, ys: accumulated_gradient(w, xs[1:], ys[1:]) * (len(xs) - 1) / len(xs),
+            lambda w, xs, ys: accumulated_gradient(w, xs[:-1], ys[:-1]) * (len(xs) - 1) / len(xs),
+        ),
     ],
 )
 def accumulated_gradient(w, xs, ys):
@@ -623,7 +886,7 @@ def accumulated_gradient(w, xs, ys):
     ],
     insight="The stream has the same size at layer 1 and at layer 48, so the same learning rate "
     "works.",
-    probes=lambda: [(1,), (12,), (48,)],
+    probes=lambda: [(1,), (12,), (48,), (3,)],
     mistakes=[
         Mistake(
             "one_per_block",
@@ -648,7 +911,8 @@ def accumulated_gradient(w, xs, ys):
         ),
         Mistake(
             "two_outside",
-            "The 2 belongs under the root, with n_layer.",
+            "You divide by twice the root of n_layer. The 2 belongs under the root, with n_layer: "
+            "a block has two writers (and not four).",
             {"math.sqrt(2 * n_layer)": "(2 * math.sqrt(n_layer))"},
         ),
         Mistake(
@@ -672,6 +936,29 @@ def accumulated_gradient(w, xs, ys):
             "added",
             "Each of n_layer blocks writes twice: multiply by 2, do not add it.",
             {"2 * n_layer": "(2 + n_layer)"},
+        ),
+        Mistake(
+            "layers_outside",
+            "The root covers the 2 alone. `n_layer` stands under it, too: sqrt(2 * n_layer). And "
+            "what comes behind a division needs brackets to be part of it.",
+            {"0.02 / math.sqrt(2 * n_layer)": "0.02 / math.sqrt(2) * n_layer"},
+            {"0.02 / math.sqrt(2 * n_layer)": "0.02 / math.sqrt(2) / n_layer"},
+        ),
+        Mistake(
+            "whole_root",
+            "You cut the root to a whole number. Standard deviations are no integers: `math.sqrt`.",
+            {"math.sqrt(": "math.isqrt("},
+        ),
+        Mistake(
+            "squared",
+            "You divide by the square of the number of writers. It is the root that is needed.",
+            {"math.sqrt(2 * n_layer)": "(2 * n_layer) ** 2"},
+        ),
+        Mistake(
+            "off_by_one",
+            "You count one writer too many or too few. n_layer blocks write 2 * n_layer times.",
+            {"2 * n_layer": "2 * n_layer + 1"},
+            {"2 * n_layer": "2 * n_layer - 1"},
         ),
     ],
 )
