@@ -19,7 +19,7 @@ def edge(key: str, says: str, *arguments) -> Edge:
     If an answer fails at such inputs only, `says` is the verdict: what is so at this edge, and why.
     """
     made = Edge(arguments)
-    made.key, made.says = key, says
+    made.key, made.says = key, " ".join(says.split())
     return made
 
 

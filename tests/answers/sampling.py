@@ -219,6 +219,11 @@ def _(probs, u):
 
 @right("sample")
 def _(probs, u):
+    return torch.searchsorted(probs.cumsum(-1), u, right=True)
+
+
+@wrong("sample", "border")
+def _(probs, u):
     return torch.searchsorted(probs.cumsum(-1), u)
 
 

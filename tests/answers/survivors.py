@@ -64,7 +64,6 @@ SURVIVORS = {
     },
     "sampling.sample": {
         "return int((torch.cumsum(probs, dim=0) <= u).sum())  ->  return (torch.cumsum(probs, dim=0) <= u).sum()": "a tensor with one number serves as an index, too",
-        "return int((torch.cumsum(probs, dim=0) <= u).sum())  ->  return int((torch.cumsum(probs, dim=0) < u).sum())": "differs only where u hits the end of a piece exactly",
         "return int((torch.cumsum(probs, dim=0) <= u).sum())  ->  return int((torch.cumsum(probs, dim=-1) <= u).sum())": "a vector has one axis: 0 is -1",
     },
     "sampling.greedy": {
