@@ -10,9 +10,9 @@ from course_lib.grading import Mistake, define, edge, prediction, question, wave
 @define(
     level=1,
     minutes=5,
-    task="""Make the matrix `w` of shape (T, T) for which row t of `w @ x` is the plain average of
-    `x[0]` to `x[t]`. It is attention before anything is learned: every position treats its whole
-    past alike.""",
+    task="""Make the matrix `w` (T, T), of floats, for which row t of `w @ x` is the plain average
+    of `x[0]` to `x[t]`. It is attention before anything is learned: every position treats its
+    whole past alike.""",
     hints=[
         "Write the matrix down for T = 3. Which entries of row 1 are not zero, and what do they "
         "sum to?",

@@ -144,7 +144,8 @@ def with_temperature(logits, temperature):
     level=1,
     minutes=5,
     task="""Keep the `k` largest logits of each row and set all others to -inf, so that they can
-    never be drawn. The last axis is the vocabulary; no two logits are equal here.""",
+    never be drawn. The last axis is the vocabulary; no two logits of a row are equal, and `k`
+    is at most their number.""",
     hints=[
         "What is the smallest logit that stays? `torch.topk(logits, k).values` is sorted.",
         "Keep the axis when you pick it, `[..., -1:]`, so that it compares with every row.",
@@ -293,7 +294,7 @@ def _kept_sum(probs, p):
     minutes=15,
     task="""Nucleus sampling: keep the smallest set of most likely tokens whose probabilities
     together reach `p`, set all others to 0, and let the rest sum to 1 again, in the order of the
-    vocabulary. `probs` is one distribution, (V,).""",
+    vocabulary. `probs` is one distribution, (V,), without equal numbers, and 0 < p <= 1.""",
     hints=[
         "Sort, add up, cut, put back in place, divide by the sum.",
         "Keep a token if the sum *before* it has not reached p yet.",
@@ -443,7 +444,8 @@ _BORDERS = [([0.0, 0.5, 0.5], 0.0), ([0.5, 0.25, 0.25], 0.5), ([0.25, 0.5, 0.25]
     minutes=5,
     meta=False,
     task="""Draw a token with a given random number `u` from [0, 1): lay the probabilities end to
-    end on a ruler of length 1 and return the index of the piece that contains u.""",
+    end on a ruler of length 1 and return the index of the piece that contains u. A piece contains
+    its left end and not its right one.""",
     hints=[
         "The pieces end at `torch.cumsum(probs, dim=0)`.",
         "How many pieces end at or before u? That number is the index.",
@@ -1150,7 +1152,7 @@ def kv_cache_bytes(n_layer, n_head, head_size, length, batch, bytes_per_value):
     task="""Speculative decoding lets a small model (distribution `q`) propose a token, and the
     large one (`p`) accept it with probability min(1, p/q). After a rejection the token is drawn
     from what is *missing*: where p is larger than q, their difference, as a distribution. Compute
-    it.""",
+    it; p and q are not the same.""",
     hints=[
         "Where does the large model want more than the small one delivers?",
         "Negative differences become 0 (`torch.clamp`), and the rest must sum to 1.",

@@ -286,8 +286,9 @@ def _pairs_of_bytes(text, n_merges):
     level=2,
     minutes=10,
     task="""Learn `n_merges` merges from a text. Start from its UTF-8 bytes; in every round find
-    the most frequent pair (of equally frequent ones the smallest), give it the next id, which is
-    256 in the first round, and replace it everywhere with `merge`. Return {pair: id}.""",
+    the most frequent pair (of equally frequent ones the smallest, as Python compares pairs of
+    ids), give it the next id, which is 256 in the first round, and replace it everywhere with
+    `merge`. Return {pair: id}. The text is long enough for all rounds.""",
     hints=[
         "Three steps per round: count, pick, replace.",
         "`min(pairs, key=lambda pair: (-pairs.count(pair), pair))` prefers many, then small.",

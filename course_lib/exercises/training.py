@@ -180,7 +180,8 @@ _CORRECTION = "    m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)"
     minutes=15,
     task="""Do one step of AdamW for one parameter `p` with gradient `g`: update the running means
     `m` (of the gradient) and `v` (of its square), correct both for their start at zero (`t`
-    counts from 1), and take a step with *decoupled* weight decay. Return the new p, m and v.""",
+    counts from 1), and take a step with *decoupled* weight decay. `eps` is added to the root, and
+    the decay is a share of `p` as it was before the step. Return the new p, m and v.""",
     hints=[
         "Four lines: two running means, two corrections, one step.",
         "A running mean: m = b1 * m + (1 - b1) * g. After t steps it lacks a factor 1 - b1**t.",
@@ -426,8 +427,8 @@ cosine, and nothing may be divided by `warmup`."""
     minutes=10,
     meta=False,
     task="""Write the schedule of the learning rate from memory: linear warm-up to `max_lr` in
-    `warmup` steps (never 0, not even at step 0), then half a cosine down to `min_lr` at step
-    `total`, and `min_lr` ever after.""",
+    `warmup` steps (step 0 has `max_lr / warmup`; with `warmup` = 0 there is none), then half a
+    cosine down to `min_lr` at step `total`, and `min_lr` ever after.""",
     hints=[
         "Three phases, and the cosine needs a number that goes from 0 to 1 between warmup and "
         "total.",

@@ -558,8 +558,8 @@ def _with_mlp_of(n):
     level=2,
     minutes=10,
     task="""Count the parameters of a GPT-2 with vocabulary V, context T, L layers and width C:
-    every linear layer of the blocks has a bias, and the output head is the token embedding again.
-    Fill in what one block holds.""",
+    every linear layer of the blocks has a bias, the MLP is 4C wide inside, and the output head is
+    the token embedding again. Fill in what one block holds.""",
     hints=[
         "A linear layer from n to m has n * m weights and m biases.",
         "Attention: C to 3C, and C to C. The MLP: C to 4C and back to C.",
