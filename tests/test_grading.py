@@ -191,6 +191,28 @@ def test_a_list_that_is_right_so_far():
     assert compare.relation([(["c"], ["a", "b"])])[1].endswith("expected are 2.")
 
 
+@pytest.mark.parametrize(
+    "body, said",
+    [
+        ("return x", "You return `x` as it is."),
+        ("return 3 * x + n", "Your result is the expected one *plus* `x`."),
+        ("return (2 * x + n) * x", "Your result is the expected one *times* `x`."),
+    ],
+)
+def test_relations_to_an_input(body, said):
+    found = judged(body)
+    assert (found.kind, found.keys, found.says) == ("relation", ("input",), [said])
+
+
+def test_relations_to_an_input_inside_a_tuple():
+    two = compare.to_inputs([((M - M, 1), (M, 1), {"x": M}), ((M * 0, 2), (M, 2), {"x": M})])
+    assert two == (
+        "input",
+        "Number 1 of what you return is wrong, the rest right. "
+        "Your result is the expected one *minus* `x`.",
+    )
+
+
 def test_relations_must_hold_everywhere():
     assert compare.relation([(-M, M), (M + 1, M)]) is None
     assert compare.relation([(-M, M), (-M, M)])[0] == "sign"

@@ -141,6 +141,40 @@ def relation(pairs: list[tuple]) -> tuple[str, str] | None:
     return None
 
 
+def to_inputs(triples: list[tuple]) -> tuple[str, str] | None:
+    """How (got, want) are related through one of the arguments {name: value}, or None.
+
+    An input that is handed back, added to what is right or multiplied with it.
+    """
+    for name in triples[0][2]:
+        found = {_to_input(got, want, name, inputs[name]) for got, want, inputs in triples}
+        if len(found) == 1 and None not in found:
+            return "input", found.pop()
+    return None
+
+
+def _to_input(got, want, name: str, value) -> str | None:
+    if isinstance(want, (tuple, list)) and isinstance(got, (tuple, list)):
+        wrong = [i for i, (a, b) in enumerate(zip(got, want)) if not same(a, b)]
+        if len(got) != len(want) or len(wrong) != 1 or not any(map(is_tensor, want)):
+            return None
+        said = _to_input(got[wrong[0]], want[wrong[0]], name, value)
+        return said and f"Number {wrong[0] + 1} of what you return is wrong, the rest right. {said}"
+    a, b, c = array(plain(got)), array(plain(want)), array(value)
+    if not (a and b and c and a.shape == b.shape == c.shape) or not is_tensor(value):
+        return None
+    if all_close(a.flat, c.flat):
+        return f"You return `{name}` as it is."
+    rows = list(zip(a.flat, b.flat, c.flat))
+    if all_close([x - z for x, _, z in rows], b.flat):
+        return f"Your result is the expected one *plus* `{name}`."
+    if all_close([x + z for x, _, z in rows], b.flat):
+        return f"Your result is the expected one *minus* `{name}`."
+    if all_close(a.flat, [y * z for _, y, z in rows]):
+        return f"Your result is the expected one *times* `{name}`."
+    return None
+
+
 def _numeric(test):
     """Turn a test on two Arrays into one on any two values."""
 
@@ -334,9 +368,9 @@ def _absolute(got, want):
 
 @_numeric
 def _rounded(got, want):
-    if got.shape != want.shape or not all(map(math.isfinite, want.flat)):
+    if got.shape != want.shape or not 2 <= largest(want.flat) < math.inf:
         return None
-    for cut in (math.floor, math.trunc, math.ceil, round):
+    for cut in (math.floor, math.trunc, round):
         if got.flat == [cut(x) for x in want.flat]:
             return "Your numbers are cut to whole ones: `//`, `int(...)` or an integer type."
 

@@ -7,7 +7,7 @@ from course_lib.grading.compare import is_tensor
 
 
 class Edge(tuple):
-    """Arguments at an edge of what is allowed, with the key and the words for who fails there."""
+    """Arguments with something special, and the key and the words for who fails only there."""
 
     key: str
     says: str
@@ -16,7 +16,9 @@ class Edge(tuple):
 def edge(key: str, says: str, *arguments) -> Edge:
     """An input on which an answer may fail that is right everywhere else.
 
-    If an answer fails at such inputs only, `says` is the verdict: what is so at this edge, and why.
+    If no named mistake fits and an answer fails at inputs with this key only, `says` is the
+    verdict: what is special there, and why. It may be an edge of what is allowed, or one part of
+    the task: inputs that show one part each tell which part it is.
     """
     made = Edge(arguments)
     made.key, made.says = key, " ".join(says.split())

@@ -150,10 +150,11 @@ def pair_outcomes(item: Exercise) -> list[tuple[tuple[Mistake, ...], list[Outcom
 def _known(item: Exercise, wrong: list[int]):
     """Single mistakes, then pairs of them; the pairs take longer and are made when needed.
 
-    What goes wrong at one edge only is explained by that edge better than by two mistakes.
+    What goes wrong on one or two inputs at an edge is explained by that edge better than by two
+    mistakes that happen to agree there.
     """
     yield from mistake_outcomes(item)
-    if _edge(item, wrong) is None:
+    if len(wrong) > 2 or _edge(item, wrong) is None:
         yield from pair_outcomes(item)
 
 
@@ -195,20 +196,22 @@ def _compare(item, function, got: list[Outcome], want: list[Outcome]) -> Verdict
             return Verdict(
                 kind, [m.message for m in mistakes], tuple(m.key for m in mistakes), seen
             )
+    likely = _likely(item, got, want, wrong)
+    if likely is not None:
+        return Verdict("like", [likely.message], (likely.key,), seen)
     edge = _edge(item, wrong)
     if edge is not None:
         said = [_first_line_of(got[wrong[0]]), edge.says]
         return Verdict("mistake", [s for s in said if s], (edge.key,), seen)
-    likely = _likely(item, got, want, wrong)
-    if likely is not None:
-        return Verdict("like", [likely.message], (likely.key,), seen)
     broken = next((got[i] for i in wrong if got[i].error is not None), None)
     if broken is not None:
         return _error(item, broken, got)
     changed = next((outcome for outcome in got if outcome.changed is not None), None)
     if changed is not None:
         return _changed(item, changed)
-    found = compare.relation([(got[i].value, want[i].value) for i in wrong])
+    names, inputs = item.reference.__code__.co_varnames, item.probes()
+    triples = [(got[i].value, want[i].value, dict(zip(names, inputs[i]))) for i in wrong]
+    found = compare.to_inputs(triples) or compare.relation([t[:2] for t in triples])
     if found:
         return Verdict("relation", [found[1]], (found[0],), seen)
     return Verdict("value", [compare.worst(got[wrong[0]].value, want[wrong[0]].value)], (), seen)
