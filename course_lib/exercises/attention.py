@@ -245,6 +245,7 @@ def attention_scores(q, k):
         (wave(3, 3, 3, phase=6), wave(3, 3, 3, phase=7), wave(3, 3, 3, phase=8)),
         (wave(2, 2, 5, 3, scale=3), wave(2, 2, 5, 3, phase=1, scale=3), wave(2, 2, 5, 3, phase=2)),
         (wave(1, 1, 2), wave(1, 1, 2, phase=1), wave(1, 1, 2, phase=2)),
+        (wave(1, 4, 1, phase=3), wave(1, 4, 1, phase=1), wave(1, 4, 1, phase=2)),
         edge(
             "zero_scores",
             "It goes wrong only where a score is exactly 0. Such a score is a score like any "

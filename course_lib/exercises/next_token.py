@@ -255,6 +255,10 @@ def bigram_probs(counts, alpha):
     return smoothed / smoothed.sum(dim=1, keepdim=True)  #| rows that sum to 1
 
 
+_SEVERAL = """For a single position it is right, and for several it is not. Every row has its own
+target, each surprise counts alike, and the result is their mean."""
+
+
 @define(
     level=1,
     minutes=5,
@@ -266,9 +270,10 @@ def bigram_probs(counts, alpha):
     ],
     insight="exp of this number is the perplexity: as unsure as a fair die with that many faces.",
     probes=lambda: [
-        (torch.tensor(_PROBS), torch.tensor([0, 2, 1, 0])),
-        (torch.tensor(_PROBS[:3]), torch.tensor([2, 0, 0])),
+        edge("several", _SEVERAL, torch.tensor(_PROBS), torch.tensor([0, 2, 1, 0])),
+        edge("several", _SEVERAL, torch.tensor(_PROBS[:3]), torch.tensor([2, 0, 0])),
         (torch.tensor(_PROBS[1:2]), torch.tensor([1])),
+        edge("several", _SEVERAL, torch.tensor(_PROBS[2:]), torch.tensor([2, 2])),
     ],
     mistakes=[
         Mistake(

@@ -213,6 +213,14 @@ def split_qkv(W, b):
     return list(zip(W.chunk(3, dim=0), b.chunk(3)))  #| three pairs
 
 
+_PROJ = ("h.11.attn.c_proj.weight", "h.3.mlp.c_proj.bias")
+_WHOLE = "It goes wrong only for names outside the blocks. Those stay as they are."
+_PACKED = "It goes wrong only for `c_attn`, which is called `qkv` in our model."
+_PROJECTIONS = "It goes wrong only for `c_proj`. Both of them are called `proj` in our model."
+_C_FC = "It goes wrong only for `c_fc`, which is called `fc` in our model."
+_MASKS = "It goes wrong only for the mask buffers. They are no parameters: return None for them."
+
+
 @define(
     level=2,
     minutes=10,
@@ -227,19 +235,12 @@ def split_qkv(W, b):
     insight="Most of the work of loading somebody else's weights is a table of names. A name that "
     "is left over is a bug that shows; a name that is wrong and fits is one that does not.",
     probes=lambda: [
-        (name,)
-        for name in (
-            "wte.weight",
-            "ln_f.bias",
-            "h.0.attn.c_attn.weight",
-            "h.0.attn.c_attn.bias",
-            "h.11.attn.c_proj.weight",
-            "h.3.mlp.c_proj.bias",
-            "h.3.mlp.c_fc.weight",
-            "h.2.ln_1.weight",
-            "h.0.attn.bias",
-            "h.7.attn.masked_bias",
-        )
+        *(edge("whole_names", _WHOLE, name) for name in ("wte.weight", "ln_f.bias")),
+        *(edge("packed", _PACKED, f"h.0.attn.c_attn.{kind}") for kind in ("weight", "bias")),
+        *(edge("projections", _PROJECTIONS, name) for name in _PROJ),
+        *(edge("c_fc", _C_FC, f"h.3.mlp.c_fc.{kind}") for kind in ("weight", "bias")),
+        ("h.2.ln_1.weight",),
+        *(edge("masks", _MASKS, name) for name in ("h.0.attn.bias", "h.7.attn.masked_bias")),
     ],
     mistakes=[
         Mistake(

@@ -9,6 +9,10 @@ from course_lib.grading import Mistake, define, edge, prediction, question, wave
 _LOGITS = [2.0, -0.5, 0.25, 3.0, -2.5]
 
 
+_HEAT = """At temperature 1 it is right, and at others it is not. The temperature divides the logits
+before the softmax, and is used nowhere else."""
+
+
 @define(
     level=1,
     minutes=5,
@@ -21,9 +25,11 @@ _LOGITS = [2.0, -0.5, 0.25, 3.0, -2.5]
     insight="Temperature is a knob between a parrot (near 0: always the favourite) and dice (very "
     "large: all alike).",
     probes=lambda: [
-        (torch.tensor(_LOGITS), 0.5),
-        (torch.tensor([_LOGITS, _LOGITS[::-1]]), 2.0),
-        (wave(2, 3, 4, scale=3), 0.1),
+        edge("temperature", _HEAT, torch.tensor(_LOGITS), 0.5),
+        edge("temperature", _HEAT, torch.tensor([_LOGITS, _LOGITS[::-1]]), 2.0),
+        edge("temperature", _HEAT, wave(2, 3, 4, scale=3), 0.1),
+        (torch.tensor(_LOGITS), 1.0),
+        (wave(2, 3, phase=2, scale=3), 1.0),
     ],
     beyond=lambda: [
         edge(
@@ -140,6 +146,10 @@ def with_temperature(logits, temperature):
     return torch.softmax(logits / temperature, dim=-1)  #| probabilities
 
 
+_EACH_ROW = """For one distribution it is right, and for several rows it is not. Every row has its
+own k largest logits: work along the last axis, and keep it."""
+
+
 @define(
     level=1,
     minutes=5,
@@ -154,8 +164,10 @@ def with_temperature(logits, temperature):
     "That is its weakness, and why top-p exists.",
     probes=lambda: [
         (torch.tensor(_LOGITS), 2),
-        (torch.tensor([_LOGITS, _LOGITS[::-1]]), 3),
-        (wave(2, 6, phase=1, scale=2), 1),
+        edge("rows", _EACH_ROW, torch.tensor([_LOGITS, _LOGITS[::-1]]), 3),
+        edge("rows", _EACH_ROW, wave(2, 6, phase=1, scale=2), 1),
+        edge("rows", _EACH_ROW, wave(2, 2, 5, phase=1, scale=2), 2),
+        (wave(6, phase=1, scale=2), 3),
         (torch.tensor(_LOGITS), 5),
     ],
     mistakes=[
@@ -303,6 +315,7 @@ def _kept_sum(probs, p):
     insight="When the model is sure, top-p keeps a single token; when it hesitates, hundreds.",
     probes=lambda: [
         (torch.tensor([0.1, 0.5, 0.05, 0.35]), 0.8),
+        (torch.tensor([0.06, 0.11, 0.2, 0.24, 0.39]), 0.75),
         (torch.tensor([0.05, 0.15, 0.2, 0.6]), 0.55),
         (torch.tensor([0.3, 0.05, 0.4, 0.25]), 0.9),
         (torch.tensor([0.25, 0.1, 0.45, 0.2]), 1.0),
@@ -423,6 +436,11 @@ def _kept_sum(probs, p):
             "You keep what should go: the unlikely rest.",
             lambda probs, p: (rest := probs * (nucleus(probs, p) == 0)) / rest.sum(),
             {"cumulative - sorted_p < p": "cumulative > p"},
+        ),
+        Mistake(
+            "one_minus_p",
+            "Your set reaches 1 - p. It is the tokens kept, and not those left out, that reach p.",
+            lambda probs, p: nucleus(probs, 1 - p + 1e-6),
         ),
     ],
 )
@@ -591,6 +609,8 @@ def _one_for_all(choose, model, idx, n_new, context_length):
         (_next_is_sum, whole(2, 3, below=7), 4, 5),
         (_copies_first, whole(1, 2, below=5, phase=1), 5, 3),
         (_copies_first, whole(3, 6, below=5, phase=2), 2, 4),
+        (_next_is_sum, whole(2, 2, below=7, phase=5), 2, 9),
+        (_copies_first, whole(1, 3, below=5, phase=4), 1, 3),
         edge(
             "nothing_new",
             "It goes wrong only where no new token is asked for: then the text comes back as it "
@@ -722,6 +742,13 @@ def greedy(model, idx, n_new, context_length):
     return idx
 
 
+_POSITIVE = "Only the seen tokens with a positive logit come out wrong. Divide those by `penalty`."
+_NEGATIVE = (
+    "Only the seen tokens with a negative logit come out wrong. Multiply those by `penalty`."
+)
+_TWICE = "It goes wrong only where a token was seen several times. It counts once all the same."
+
+
 @define(
     level=2,
     minutes=5,
@@ -735,8 +762,12 @@ def greedy(model, idx, n_new, context_length):
     ],
     insight="A sign error that makes text *more* repetitive, and that no test of shapes can see.",
     probes=lambda: [
-        (torch.tensor(_LOGITS), [0, 1], 2.0),
-        (torch.tensor(_LOGITS), [4, 4, 3, 4], 1.5),
+        edge("positive", _POSITIVE, torch.tensor(_LOGITS), [3, 0], 2.5),
+        edge("positive", _POSITIVE, torch.tensor([0.5, 3.0, 1.5]), [0, 2], 1.25),
+        edge("negative", _NEGATIVE, torch.tensor(_LOGITS), [1, 4], 2.5),
+        edge("negative", _NEGATIVE, torch.tensor([-0.5, -3.0, -1.5]), [1], 1.25),
+        edge("twice", _TWICE, torch.tensor(_LOGITS), [4, 4, 4], 1.5),
+        edge("twice", _TWICE, torch.tensor(_LOGITS), [3, 0, 3], 1.5),
         edge(
             "nothing_seen",
             "It goes wrong only where nothing was seen yet. Then the logits stay as they are.",
@@ -744,7 +775,6 @@ def greedy(model, idx, n_new, context_length):
             [],
             1.3,
         ),
-        (torch.tensor(_LOGITS), [2, 1, 2], 3.0),
     ],
     mistakes=[
         Mistake(
@@ -1055,7 +1085,12 @@ def attend_with_cache(q_new, k_new, v_new, cache):
     ],
     insight="GPT-2 small in float16: 37.7 MB for 1,024 tokens. With long contexts it is the cache, "
     "and not the weights, that fills a GPU.",
-    probes=lambda: [(12, 12, 64, 1024, 1, 2), (4, 2, 16, 50, 3, 4), (3, 5, 7, 11, 13, 4)],
+    probes=lambda: [
+        (12, 12, 64, 1024, 1, 2),
+        (4, 2, 16, 50, 3, 4),
+        (3, 5, 7, 11, 13, 8),
+        (2, 3, 5, 7, 2, 1),
+    ],
     mistakes=[
         Mistake(
             "keys_only",

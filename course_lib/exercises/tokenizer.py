@@ -31,7 +31,13 @@ def _equals_once(words):
     insight="Training a byte-pair tokenizer is this count, over and over.",
     probes=lambda: [
         ([[1, 2, 3], [3, 1, 2]],),
-        ([[5, 5, 5, 5], [2, 1]],),
+        edge(
+            "equal_neighbours",
+            "It goes wrong only where a token stands beside its like. Such neighbours are a pair "
+            "as well: a a a a has three of them.",
+            [[5, 5, 5, 5], [2, 1]],
+        ),
+        ([[6, 5, 6, 5], [2, 1]],),
         ([[1, 2, 1, 2, 1], [2, 1], [7]],),
         edge(
             "empty_word",
@@ -39,7 +45,13 @@ def _equals_once(words):
             "reason to stop.",
             [[], [4, 9]],
         ),
-        ([[1, 2], [3, 3, 3], [1, 2]],),
+        edge(
+            "equal_neighbours",
+            "It goes wrong only where a token stands beside its like. Such neighbours are a pair "
+            "as well: a a a has two of them.",
+            [[1, 2], [3, 3, 3], [1, 2]],
+        ),
+        ([[1, 2], [3, 4, 3], [1, 2]],),
     ],
     mistakes=[
         Mistake(
@@ -131,6 +143,12 @@ def my_pair_counts(words):
     return counts
 
 
+_AT_THE_END = """It goes wrong only where the pair stands at the very end. Both of its tokens are
+used up there, and nothing comes after the new one."""
+_ITSELF = """It goes wrong only where the two tokens of the pair are the same. From left to right,
+each token belongs to one pair at most: a a a becomes one new token and an a."""
+
+
 @define(
     level=2,
     minutes=10,
@@ -142,8 +160,9 @@ def my_pair_counts(words):
     ],
     insight="Encoding is nothing but this function, applied once for each merge that was learned.",
     probes=lambda: [
-        ([1, 2, 3, 1, 2], (1, 2), 256),
-        ([7, 7, 7], (7, 7), 300),
+        edge("pair_at_the_end", _AT_THE_END, [1, 2, 3, 1, 2], (1, 2), 256),
+        edge("pair_at_the_end", _AT_THE_END, [9, 1, 2], (1, 2), 256),
+        edge("itself", _ITSELF, [7, 7, 7], (7, 7), 300),
         ([5, 1, 2], (2, 1), 256),
         ([1, 2, 2, 1, 2, 9], (1, 2), 400),
         edge(
@@ -154,7 +173,8 @@ def my_pair_counts(words):
             (4, 4),
             256,
         ),
-        ([3, 3, 3, 3, 8], (3, 3), 257),
+        edge("itself", _ITSELF, [3, 3, 3, 3, 8], (3, 3), 257),
+        edge("itself", _ITSELF, [3, 3, 3, 8], (3, 3), 257),
     ],
     mistakes=[
         Mistake(
@@ -574,6 +594,13 @@ def _or_else(ids, vocab, otherwise):
             {0: b"a"},
         ),
         ([5, 6], {5: b"caf", 6: "\u00e9".encode()}),
+        edge(
+            "white_space",
+            "It goes wrong only where white space stands at an end of the text. It belongs to the "
+            "text.",
+            [1, 0, 1],
+            {0: b"a", 1: b" \n"},
+        ),
     ],
     mistakes=[
         Mistake(

@@ -13,6 +13,10 @@ def _given(logits, idx):
     return logits[:, :-1].softmax(-1).gather(-1, idx[:, 1:, None])
 
 
+_ROWS = """For a batch of one row it is right, and for several rows it is not. Rows are separate
+texts: no token predicts one of another row, and all predictions count alike."""
+
+
 @define(
     level=1,
     minutes=5,
@@ -25,9 +29,10 @@ def _given(logits, idx):
     ],
     insight="A model that knows nothing scores ln V. Anything else at step 0 is a bug.",
     probes=lambda: [
-        (wave(2, 4, 5, scale=2), whole(2, 4, below=5)),
+        edge("rows", _ROWS, wave(2, 4, 5, scale=2), whole(2, 4, below=5)),
         (wave(1, 3, 4, phase=1, scale=3), whole(1, 3, below=4, phase=1)),
-        (wave(3, 2, 3, phase=2), whole(3, 2, below=3, phase=4)),
+        edge("rows", _ROWS, wave(3, 2, 3, phase=2), whole(3, 2, below=3, phase=4)),
+        (wave(1, 5, 3, phase=5, scale=3), whole(1, 5, below=3, phase=2)),
     ],
     mistakes=[
         Mistake(
@@ -175,6 +180,21 @@ def my_lm_loss(logits, idx):
 _CORRECTION = "    m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)"
 
 
+_DECAY = """It goes wrong only where there is weight decay. The decay subtracts lr * wd * p, with p
+as it was before the step, and does nothing else."""
+_EPS = """It goes wrong only where `eps` is large. It is added to the root of v_hat, outside, and
+the sum divides m_hat."""
+_EARLY = """It goes wrong only in the first steps, and the corrections are what matters there: m and
+v are divided by 1 - b1**t and 1 - b2**t, for the step alone."""
+
+
+def _adam(shape, t, lr=0.1, b1=0.9, b2=0.99, eps=1e-8, wd=0.0, fresh=False):
+    """The arguments of a step: in the middle of training, or from means that are still zero."""
+    m, v = wave(*shape, phase=4, scale=0.2), wave(*shape, phase=5, scale=0.3) ** 2
+    m, v = (torch.zeros(shape), torch.zeros(shape)) if fresh else (m, v)
+    return wave(*shape, phase=t), wave(*shape, phase=t + 1), m, v, t, lr, b1, b2, eps, wd
+
+
 @define(
     level=2,
     minutes=15,
@@ -190,42 +210,14 @@ _CORRECTION = "    m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)"
     insight="In the first step every weight moves by almost exactly lr, whatever the size of its "
     "gradient: Adam does not care about the scale.",
     probes=lambda: [
-        (
-            wave(3, 2),
-            wave(3, 2, phase=1),
-            torch.zeros(3, 2),
-            torch.zeros(3, 2),
-            1,
-            0.1,
-            0.9,
-            0.99,
-            1e-8,
-            0.1,
-        ),
-        (
-            wave(4, phase=2),
-            wave(4, phase=3),
-            wave(4, phase=4, scale=0.2),
-            wave(4, phase=5, scale=0.3) ** 2,
-            5,
-            0.05,
-            0.8,
-            0.95,
-            0.2,
-            0.5,
-        ),
-        (
-            wave(2, phase=6),
-            wave(2, phase=7),
-            wave(2, phase=8),
-            wave(2, phase=9) ** 2,
-            3,
-            0.2,
-            0.7,
-            0.9,
-            0.05,
-            0.0,
-        ),
+        _adam((3, 2), t=1, wd=0.1, fresh=True),
+        _adam((4,), t=5, b1=0.8, b2=0.95, eps=0.2, wd=0.5),
+        _adam((2,), t=3, b1=0.7, b2=0.9, eps=0.05, wd=0.0),
+        _adam((3,), t=90, b1=0.7, b2=0.6),
+        edge("decay", _DECAY, *_adam((3,), t=90, b1=0.7, b2=0.6, wd=0.5)),
+        edge("eps", _EPS, *_adam((3,), t=90, b1=0.7, b2=0.6, eps=0.3)),
+        edge("early", _EARLY, *_adam((3,), t=2, b1=0.7, b2=0.6)),
+        edge("early", _EARLY, *_adam((3,), t=1, b1=0.7, b2=0.6, fresh=True)),
     ],
     mistakes=[
         Mistake(
@@ -418,6 +410,11 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
     return p, m, v
 
 
+_WARMUP = """It goes wrong only in the warm-up. That is a straight line which begins with
+max_lr / warmup at step 0 and reaches max_lr at its last step, warmup - 1."""
+_COSINE = """It goes wrong only between the warm-up and `total`. There it is half a cosine, from
+max_lr at step `warmup` down to min_lr at step `total`, and halfway in the middle."""
+_END = "It goes wrong only from step `total` on. From there the rate stays at `min_lr`."
 _NO_WARMUP = """It goes wrong only where `warmup` is 0. Then step 0 already stands at the top of the
 cosine, and nothing may be divided by `warmup`."""
 
@@ -436,20 +433,16 @@ cosine, and nothing may be divided by `warmup`."""
     ],
     insight="Plot a schedule before you train with it: a wrong one costs hours and never crashes.",
     probes=lambda: [
-        (0, 10, 110, 1.0, 0.1),
-        (4, 10, 110, 0.5, 0.1),
-        (9, 10, 110, 1.0, 0.1),
-        (10, 10, 110, 1.0, 0.1),
-        (35, 10, 110, 1.0, 0.1),
-        (60, 10, 110, 3e-3, 3e-4),
-        (109, 10, 110, 1.0, 0.1),
-        (110, 10, 110, 1.0, 0.1),
-        (150, 10, 110, 1.0, 0.1),
-        edge("without_warmup", _NO_WARMUP, 0, 0, 5, 2.0, 0.5),
-        edge("without_warmup", _NO_WARMUP, 3, 0, 5, 2.0, 0.5),
-        (15, 5, 45, 2.0, 0.4),
-        (44, 5, 45, 2.0, 0.4),
-        (0, 5, 45, 2.0, 0.6),
+        *(edge("warmup", _WARMUP, *a) for a in [(0, 10, 110, 1.0, 0.1), (4, 10, 110, 0.5, 0.1)]),
+        *(edge("warmup", _WARMUP, *a) for a in [(9, 10, 110, 1.0, 0.1), (0, 5, 45, 2.0, 0.6)]),
+        *(edge("cosine", _COSINE, *a) for a in [(10, 10, 110, 1.0, 0.1), (35, 10, 110, 1.0, 0.1)]),
+        *(edge("cosine", _COSINE, *a) for a in [(60, 10, 110, 3e-3, 3e-4), (109, 10, 110, 1, 0.1)]),
+        *(edge("cosine", _COSINE, *a) for a in [(15, 5, 45, 2.0, 0.4), (44, 5, 45, 2.0, 0.4)]),
+        *(edge("end", _END, *a) for a in [(110, 10, 110, 1.0, 0.1), (150, 10, 110, 1.0, 0.1)]),
+        *(
+            edge("without_warmup", _NO_WARMUP, *a)
+            for a in [(0, 0, 5, 2.0, 0.5), (3, 0, 5, 2.0, 0.5)]
+        ),
     ],
     mistakes=[
         Mistake(
@@ -616,6 +609,11 @@ def my_lr_at(step, warmup, total, max_lr, min_lr):
     return min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * progress))  #| the cosine
 
 
+_LONG = """Gradients that are short enough come out right, and those that are too long do not. All
+of them are multiplied by one factor, max_norm divided by their joint norm."""
+_SHORT = "It goes wrong only where the gradients are short enough. Then they stay as they are."
+
+
 @define(
     level=2,
     minutes=5,
@@ -630,10 +628,11 @@ def my_lr_at(step, warmup, total, max_lr, min_lr):
     insight="Clipping keeps the direction and limits the length of a step: a seat belt, not a "
     "brake.",
     probes=lambda: [
-        ([wave(2, 3, scale=3), wave(4, phase=1, scale=2)], 1.0),
-        ([wave(3, scale=30), wave(2, 2, phase=1, scale=20)], 2.0),
-        ([wave(2, phase=2, scale=0.1), wave(2, 2, phase=3, scale=0.1)], 1.0),
-        ([wave(3, phase=4, scale=5), wave(2, phase=5, scale=0.5), wave(1, phase=6)], 2.0),
+        edge("long", _LONG, [wave(2, 3, scale=3), wave(4, phase=1, scale=2)], 1.0),
+        edge("long", _LONG, [wave(3, scale=30), wave(2, 2, phase=1, scale=20)], 2.0),
+        edge("short", _SHORT, [wave(2, phase=2, scale=0.1), wave(2, 2, scale=0.1)], 1.0),
+        edge("short", _SHORT, [wave(3, phase=2), wave(2, 2, phase=3)], 9.0),
+        edge("long", _LONG, [wave(3, phase=4, scale=5), wave(2, phase=5, scale=0.5), wave(1)], 2.0),
     ],
     mistakes=[
         Mistake(

@@ -6,6 +6,10 @@ import torch
 
 from course_lib.grading import Mistake, define, edge, prediction, question, wave, whole
 
+_GAIN = "It goes wrong only where `gain` is not 1. What was normalised is multiplied by it."
+_BIAS = "It goes wrong only where `bias` is not 0. It is added at the very end."
+_EPS = "It goes wrong only where `eps` is large. It is added to the variance, under the root."
+
 
 @define(
     level=1,
@@ -20,7 +24,11 @@ from course_lib.grading import Mistake, define, edge, prediction, question, wave
     insight="Every token is brought to the same size before it is read, so that no token can shout "
     "the others down.",
     probes=lambda: [
+        edge("gain", _GAIN, wave(2, 3, 4), wave(4, phase=1), torch.zeros(4), 1e-9),
+        edge("bias", _BIAS, wave(2, 3, 4), torch.ones(4), wave(4, phase=2), 1e-9),
         (wave(2, 3, 4), wave(4, phase=1), wave(4, phase=2), 1e-5),
+        edge("eps", _EPS, wave(2, 3, 4), torch.ones(4), torch.zeros(4), 0.5),
+        (wave(1, 2, 4, phase=2, scale=4), torch.ones(4), torch.zeros(4), 1e-9),
         (wave(3, 3, 3, phase=3, scale=5), wave(3, phase=4) + 2, wave(3, phase=5), 0.5),
         edge(
             "equal_features",
@@ -453,7 +461,7 @@ def block(x, ln_1, attn, ln_2, mlp):
     "infer order, slowly; this addition hands it to the first layer.)",
     probes=lambda: [
         (whole(2, 3, below=5), wave(5, 4), wave(6, 4, phase=1)),
-        (whole(1, 4, below=3, phase=2), wave(3, 2, phase=2), wave(4, 2, phase=3)),
+        (whole(1, 4, below=3, phase=2), wave(3, 2, phase=2), wave(5, 2, phase=3)),
         (whole(3, 1, below=4, phase=1), wave(4, 3, phase=4), wave(5, 3, phase=5)),
     ],
     mistakes=[
@@ -554,6 +562,10 @@ def _with_mlp_of(n):
     return lambda V, T, L, C: count_params(V, T, L, C) - L * ((8 - 2 * n) * C + (4 - n)) * C
 
 
+_BLOCK = """Without blocks (L = 0) the count is right, so what one block holds is not. Go through
+its layers: a linear layer from n to m has n * m weights and m biases, a layer norm has 2C."""
+
+
 @define(
     level=2,
     minutes=10,
@@ -567,7 +579,12 @@ def _with_mlp_of(n):
     ],
     insight="For V = 50257, T = 1024, L = 12, C = 768 this is 124,439,808: GPT-2 small, from your "
     "own arithmetic.",
-    probes=lambda: [(50257, 1024, 12, 768), (65, 32, 2, 16), (100, 8, 1, 4), (11, 7, 5, 3)],
+    probes=lambda: [
+        *(edge("block", _BLOCK, *shape) for shape in [(50257, 1024, 12, 768), (65, 32, 2, 16)]),
+        *(edge("block", _BLOCK, *shape) for shape in [(100, 8, 1, 4), (11, 7, 5, 3)]),
+        (50, 9, 0, 6),
+        (12, 5, 0, 3),
+    ],
     mistakes=[
         Mistake(
             "untied",
