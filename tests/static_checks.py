@@ -19,7 +19,8 @@ AT_MOST_IGNORED = (
 )
 
 FIGURES_WITHOUT_CHAPTER = {"course"}  # the map in README
-ABOVE_ALL_CHAPTERS = {"bench", "distributed", "fast"}  # may import every chapter, are imported by none
+# May import every chapter, are imported by none:
+ABOVE_ALL_CHAPTERS = {"bench", "distributed", "fast"}
 
 
 def with_module(root: Path) -> list[sync.Chapter]:

@@ -158,8 +158,12 @@ def test_two_mistakes_at_once_are_named():
         for _, got in verdict.pair_outcomes(item)[::7]:
             if got in singles or all(o.error for o in got):
                 continue
+            want = verdict.reference_outcomes(item)
+            wrong = [i for i, (a, b) in enumerate(zip(got, want)) if a != b]
+            if len(wrong) <= 2 and verdict._edge(item, wrong) is not None:
+                continue
             total += 1
-            found = verdict._compare(item, item.reference, got, verdict.reference_outcomes(item))
+            found = verdict._compare(item, item.reference, got, want)
             named += found.kind == "two"
             assert found.kind in ("two", "mistake")
     assert named == total > 30
@@ -251,7 +255,10 @@ def _library_attention(lib, x, Wqkv, Wo, n_head):
 
 
 def _library_count(lib, V, T, L, C):
-    return lib.count_parameters(lib.GPTConfig(V, T, L, 1, C))
+    def count(layers):
+        return lib.count_parameters(lib.GPTConfig(V, T, layers, 1, C))
+
+    return count(L) if L else 2 * count(1) - count(2)  # the library wants a block
 
 
 def _library_causal(lib, q, k, v):

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from course_lib.grading import compare, progress, quiz, reader, registry, runner, source, verdict
+from course_lib.grading.probes import edge
 from course_lib.grading.registry import Exercise, Mistake
 from course_lib.grading.show import BLUE, Card
 
@@ -168,6 +169,13 @@ M = T([[1.0, 2.0, 3.5], [4.0, 5.5, 7.0]])
         (T([4.0, 2, 1]), T([1.0, 2, 4]), "reversed"), (T([0.1, 0.2]), T([0.3, 0.7]), "rows"),
         (T([2.0, 1, 8, 4]), T([1.0, 2, 4, 8]), "order"), ((1, 5), (1, 2), "part"),
         ((2, 1), (1, 2), "part"),
+        (M.argmax(-1), M, "places"), (M.sum(0), M, "added_up"), (M.mean(1), M, "added_up"),
+        (M**2, M, "power"), (M.sqrt(), M, "power"), (1 / M, M, "power"), (0.04, 0.2, "power"),
+        ((M - 4).abs(), M - 4, "absolute"), ((M - 4).relu(), M - 4, "absolute"),
+        (M.floor(), M, "rounded"), (2, 2.7, "rounded"), (M.softmax(-1), M, "softmaxed"),
+        (M.log_softmax(-1), M, "softmaxed"), ([1, 2, 3], [1, 2], "length"),
+        ((M.T, M[:, :2].T), (M, M[:, :2]), "part"), ([M.T, M], (M, M), "part"),
+        (T([1.0, -1e9]), T([1.0, -math.inf]), "not_infinite"),
         ([1], [1, 2], "length"), ({"a": 1}, {"b": 1}, "keys"),
         ({"a": 1}, Counter("b"), "keys"),
     ],
@@ -175,6 +183,34 @@ M = T([[1.0, 2.0, 3.5], [4.0, 5.5, 7.0]])
 def test_relations(got, want, key):
     found = compare.relation([(got, want)])
     assert found is not None and found[0] == key, found
+
+
+def test_a_list_that_is_right_so_far():
+    said = compare.relation([(["a"], ["a", "b"])])[1]
+    assert said.endswith("expected are 2. They are right, and the rest is missing.")
+    assert compare.relation([(["c"], ["a", "b"])])[1].endswith("expected are 2.")
+
+
+@pytest.mark.parametrize(
+    "body, said",
+    [
+        ("return x", "You return `x` as it is."),
+        ("return 3 * x + n", "Your result is the expected one *plus* `x`."),
+        ("return (2 * x + n) * x", "Your result is the expected one *times* `x`."),
+    ],
+)
+def test_relations_to_an_input(body, said):
+    found = judged(body)
+    assert (found.kind, found.keys, found.says) == ("relation", ("input",), [said])
+
+
+def test_relations_to_an_input_inside_a_tuple():
+    two = compare.to_inputs([((M - M, 1), (M, 1), {"x": M}), ((M * 0, 2), (M, 2), {"x": M})])
+    assert two == (
+        "input",
+        "Number 1 of what you return is wrong, the rest right. "
+        "Your result is the expected one *minus* `x`.",
+    )
 
 
 def test_relations_must_hold_everywhere():
@@ -190,6 +226,10 @@ def test_shape_sentences():
     assert "only an axis of size 1" in say(M[None], M)
     assert "right order" in say(M.view(3, 2), M) or "transposed" in say(M.view(3, 2), M)
     assert "first axis is gone" in say(M[0], M)
+    assert say((M.T, M[:, 1:].T), (M, M[:, 1:])).startswith(
+        "In each of the 2 things you return: Your"
+    )
+    assert "is wrong and the rest is right. Every number has" in say((M, -M), (M, M))
 
 
 def test_worst_entry():
@@ -261,12 +301,12 @@ def test_deep_recursion_is_an_exception_and_no_crash():
 # ---- the verdicts, in their order ----------------------------------------------------------------
 
 
-def toy(reference_text, probes, *mistakes, meta=True, gradient=True):
+def toy(reference_text, probes, *mistakes, meta=True, gradient=True, beyond=list):
     """An exercise that is not part of the course."""
     reference = source.build(textwrap.dedent(reference_text), {"torch": torch})
     reference.__module__ = __name__
     words = ("Do it.", ("One.", "Two."), "Good.")
-    return Exercise(reference, *words, probes, mistakes, 1, 5, meta, gradient)
+    return Exercise(reference, *words, probes, mistakes, 1, 5, meta, gradient, beyond)
 
 
 TOY = toy(
@@ -349,13 +389,18 @@ def test_changed_in_place_after_mistakes():
     assert judged("x += n\nreturn x").keys == ("no_double",)
 
 
-def test_verdict_device():
+def test_a_right_answer_for_the_cpu_alone_is_told_so():
     found = judged("return x * 2 + torch.full((1,), float(n))")
-    assert found.kind == "device" and "In your line" in found.says[1]
+    assert found.right and "on a GPU it would crash" in found.says[1]
+    assert "In your line: `return x * 2 + torch.full((1,), float(n))`" in found.says[2]
+    away = judged("return torch.zeros(x.shape) + 2 * torch.ones(x.shape) + n - 2"
+                  " if x.device.type == 'meta' else 2 * x + n")  # fmt: skip
+    assert away.right and "the result is on the CPU" in away.says[1]
     made = judged("out = torch.zeros(x.shape)\nfor i, a in enumerate(x.tolist()):\n"
                   "    out[i] = torch.tensor(a) * 2 + n\nreturn out")  # fmt: skip
     assert made.right  # .tolist() is fine, only not possible on `meta`
-    assert judged("return x * 2 + torch.full((1,), float(n), device=x.device)").right
+    right = judged("return x * 2 + torch.full((1,), float(n), device=x.device)")
+    assert right.right and right.says == ["Good."]
 
 
 def test_a_right_answer_without_gradients_is_told_so():
@@ -379,8 +424,7 @@ def test_the_look_for_gradients_warns_of_nothing():
 
 def test_device_advice_fits_any_constructor():
     found = judged("return x * 2 + torch.arange(n, n + 1)")
-    assert found.kind == "device"
-    assert "give it `device=x.device`" in found.says[0] and "torch." not in found.says[0]
+    assert "give it `device=x.device`" in found.says[1] and "torch." not in found.says[1]
 
 
 @pytest.mark.parametrize(
@@ -433,6 +477,45 @@ def test_verdict_relation_and_value():
     assert found.kind == "value" and found.says[0].startswith("At [2]: yours")
 
 
+def test_a_mistake_can_be_a_function():
+    item = toy(
+        "def f(x, n):\n    return x + n  #| add\n",
+        lambda: [(T([1.0, 2.0]), 3), (T([0.5, 4.0]), 2)],
+        Mistake("minus", "You subtract.", {"x + n": "x - n"}),
+        Mistake("power", "You raise it to a power.", lambda x, n: x**n),
+    )
+    assert judged("return torch.pow(x, n)", item).keys == ("power",)
+    assert judged("return -(n - x)", item).keys == ("minus",)
+
+
+def test_an_answer_that_fails_at_an_edge_only_is_told_which():
+    item = toy(
+        "def f(x, n):\n    return x / n if n else x * 0  #| divide\n",
+        lambda: [
+            (T([1.0, 2.0]), 3),
+            (T([4.0, 1.0]), 2),
+            edge("zero", "Nothing is 0.", T([1.0]), 0),
+        ],
+        Mistake("times", "You multiply.", {"x / n": "x * n"}),
+    )
+    found = judged("return T([x.tolist()[0] // n]) if n == 0 else x / n", item, T=T)
+    assert (found.kind, found.keys) == ("mistake", ("zero",))
+    assert found.says == ["`ZeroDivisionError`: float floor division by zero", "Nothing is 0."]
+    assert judged("return x / n if n else x", item).says == ["Nothing is 0."]
+    assert judged("return x * n if n else x", item).keys == ("times",)  # not at the edge alone
+
+
+def test_a_right_answer_hears_of_edges_that_nobody_demands():
+    item = toy(
+        "def f(x, n):\n    return (x - x).exp() * n  #| n\n",
+        lambda: [(T([1.0, 2.0]), 3), (T([4.0, 1.0]), 2)],
+        beyond=lambda: [edge("large", "Large numbers overflow.", T([300.0]), 2)],
+    )
+    assert judged("return x.exp() / x.exp() * n", item).says == [
+        "Good.", "One remark: Large numbers overflow."]  # fmt: skip
+    assert judged("return 0 * x + n", item).says == ["Good."]
+
+
 def test_exit_and_interrupts_are_only_wrong_answers():
     assert judged("raise SystemExit").kind == "error"
     assert judged("raise KeyboardInterrupt").kind == "error"
@@ -475,8 +558,7 @@ def test_evidence_shows_input_expected_and_yours():
 
 def every_card():
     item = registry.find(ID)
-    kinds = ["blanks", "right", "mistake", "two", "like", "error", "endless", "changed", "device"]
-    kinds += ["random"]
+    kinds = ["blanks", "right", "mistake", "two", "like", "error", "endless", "changed", "random"]
     for kind, tries in itertools.product(kinds, (1, 3)):
         found = verdict.Verdict(kind, ["Use `a < b` & *not* **this**."], (), [("fold", "1 < 2")], 2)
         yield reader.card(item, found, tries)

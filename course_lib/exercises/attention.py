@@ -4,15 +4,15 @@ import math
 
 import torch
 
-from course_lib.grading import Mistake, define, prediction, question, wave
+from course_lib.grading import Mistake, define, edge, prediction, question, wave
 
 
 @define(
     level=1,
     minutes=5,
-    task="""Make the matrix `w` of shape (T, T) for which row t of `w @ x` is the plain average of
-    `x[0]` to `x[t]`. It is attention before anything is learned: every position treats its whole
-    past alike.""",
+    task="""Make the matrix `w` (T, T), of floats, for which row t of `w @ x` is the plain average
+    of `x[0]` to `x[t]`. It is attention before anything is learned: every position treats its
+    whole past alike.""",
     hints=[
         "Write the matrix down for T = 3. Which entries of row 1 are not zero, and what do they "
         "sum to?",
@@ -42,7 +42,7 @@ from course_lib.grading import Mistake, define, prediction, question, wave
         Mistake(
             "not_self",
             "A position may look at itself, too: the diagonal belongs to the past. Without it "
-            "row 0 is empty, and 0 / 0 is NaN.",
+            "nothing is left for row 0 to average.",
             {"torch.ones(T, T)": "torch.ones(T, T), diagonal=-1"},
             {
                 "torch.ones(T, T)": "torch.ones(T, T), diagonal=-1",
@@ -82,6 +82,31 @@ from course_lib.grading import Mistake, define, prediction, question, wave
             {"w.sum(dim=1, keepdim=True)": "torch.arange(T).clamp(min=1)[:, None]"},
             {"w.sum(dim=1, keepdim=True)": "torch.arange(T)[:, None]"},
             {"w.sum(dim=1, keepdim=True)": "(torch.arange(T)[:, None] + 2)"},
+        ),
+        Mistake(
+            "window",
+            "Each row averages over the last few tokens only. Row t averages over all of its past, "
+            "`x[0]` to `x[t]`.",
+            {"torch.ones(T, T)": "torch.ones(T, T).triu(-1)"},
+        ),
+        Mistake(
+            "itself_only",
+            "Every position looks at itself alone, and the past is not used.",
+            {"torch.tril(torch.ones(T, T))": "torch.eye(T)"},
+        ),
+        Mistake(
+            "recent_more",
+            "Near tokens count more than far ones. In a plain average all of the past counts "
+            "alike.",
+            lambda T: (
+                (w := torch.arange(1.0, T + 1).expand(T, T).tril()) / w.sum(dim=1, keepdim=True)
+            ),
+        ),
+        Mistake(
+            "root",
+            "You divide by the square root of the number of entries. An average divides by the "
+            "number.",
+            {"w.sum(dim=1, keepdim=True)": "w.sum(dim=1, keepdim=True).sqrt()"},
         ),
     ],
 )
@@ -161,6 +186,38 @@ def average_of_the_past(T):
                 ),
             },
         ),
+        Mistake(
+            "size_from_front",
+            "You take the number of features from an axis counted from the front. With a batch or "
+            "heads another axis stands there: the features are always the last one, -1.",
+            {"q.size(-1)": "q.size(1)"},
+            {"q.size(-1)": "k.size(1)"},
+            {"q.size(-1)": "q.size(0)"},
+            {"q.size(-1)": "len(k)"},
+        ),
+        Mistake(
+            "cosine",
+            "You divide by the lengths of both vectors, which gives the cosine of their angle. "
+            "Here the plain dot product is divided by the root of d: long vectors may score high.",
+            lambda q, k: (
+                (q / q.norm(dim=-1, keepdim=True))
+                @ (k / k.norm(dim=-1, keepdim=True)).transpose(-2, -1)
+            ),
+        ),
+        Mistake(
+            "distance",
+            "You measure how far apart query and key are. A score is their dot product.",
+            lambda q, k: -(q[..., :, None, :] - k[..., None, :, :]).pow(2).sum(dim=-1),
+            lambda q, k: (q[..., :, None, :] - k[..., None, :, :]).norm(dim=-1),
+            lambda q, k: -(q[..., :, None, :] - k[..., None, :, :]).norm(dim=-1),
+        ),
+        Mistake(
+            "masked",
+            "You hide the future already. That is the next step; here every query meets every key.",
+            lambda q, k: attention_scores(q, k).masked_fill(
+                torch.ones(q.size(-2), k.size(-2)).triu(diagonal=1).bool(), -math.inf
+            ),
+        ),
     ],
 )
 def attention_scores(q, k):
@@ -188,6 +245,16 @@ def attention_scores(q, k):
         (wave(3, 3, 3, phase=6), wave(3, 3, 3, phase=7), wave(3, 3, 3, phase=8)),
         (wave(2, 2, 5, 3, scale=3), wave(2, 2, 5, 3, phase=1, scale=3), wave(2, 2, 5, 3, phase=2)),
         (wave(1, 1, 2), wave(1, 1, 2, phase=1), wave(1, 1, 2, phase=2)),
+        (wave(1, 4, 1, phase=3), wave(1, 4, 1, phase=1), wave(1, 4, 1, phase=2)),
+        edge(
+            "zero_scores",
+            "It goes wrong only where a score is exactly 0. Such a score is a score like any "
+            "other: what is forbidden is decided by the *places* of query and key and never by "
+            "the value that stands there.",
+            torch.tensor([[[0.0, 0.0], [1.0, -1.0], [2.0, 0.0]]]),
+            torch.tensor([[[1.0, 0.5], [1.0, 1.0], [0.0, 2.0]]]),
+            wave(1, 3, 2, phase=4),
+        ),
     ],
     mistakes=[
         Mistake(
@@ -311,6 +378,43 @@ def attention_scores(q, k):
                 ),
             },
         ),
+        Mistake(
+            "mask_too_weak",
+            "Forbidden scores are set to a number that is not small enough: exp of it is not 0, so "
+            "the future still gets a share. Only -inf becomes exactly 0.",
+            *(
+                {
+                    '    scores = scores.masked_fill(future, float("-inf"))': (
+                        f"    low = -{n}.0\n    scores = scores.masked_fill(future, low)"
+                    ),
+                }
+                for n in (1, 2, 3, 5, 10)
+            ),
+        ),
+        Mistake(
+            "uniform",
+            "Every position averages its past and the scores have no say. The softmax of the "
+            "masked scores makes the weights.",
+            {
+                "    weights = torch.softmax(scores, dim=-1)": (
+                    "    scores = scores * 0.0\n"
+                    "    scores = scores.masked_fill(future, float('-inf'))\n"
+                    "    weights = torch.softmax(scores, dim=-1)"
+                ),
+            },
+            lambda q, k, v: (w := torch.ones(q.size(-2), q.size(-2)).tril()) / w.sum(1, True) @ v,
+        ),
+        Mistake(
+            "best_only",
+            "Each position takes over the value with the highest score alone. The softmax mixes "
+            "all of them, by weight.",
+            {
+                "    weights = torch.softmax(scores, dim=-1)": (
+                    "    best = scores.argmax(dim=-1, keepdim=True)\n"
+                    "    weights = torch.zeros_like(scores).scatter(-1, best, 1.0)"
+                ),
+            },
+        ),
     ],
 )
 def causal_attention(q, k, v):
@@ -396,6 +500,17 @@ def causal_attention(q, k, v):
                 ),
             },
         ),
+        Mistake(
+            "into_batch",
+            "Batch and heads have become one axis. Keep them apart: (B, n_head, T, d).",
+            lambda x, n_head: my_split_heads(x, n_head).flatten(0, 1),
+        ),
+        Mistake(
+            "every_head_all",
+            "Every head gets all C features. They are *shared out*: each head gets C // n_head of "
+            "them.",
+            lambda x, n_head: x[:, None].expand(-1, n_head, -1, -1),
+        ),
     ],
 )
 def my_split_heads(x, n_head):
@@ -467,12 +582,31 @@ def my_split_heads(x, n_head):
             "You return a single head. All of them are put side by side.",
             {"y.transpose(1, 2).reshape(B, T, H * d)": "y[:, 0]"},
         ),
+        Mistake(
+            "flattened_too_far",
+            "Time and features have become one axis. Only heads and their features do: (B, T, H * "
+            "d).",
+            lambda y: y.transpose(1, 2).flatten(1),
+        ),
+        Mistake(
+            "heads_backwards",
+            "The heads stand side by side in reversed order. Head 0 comes first.",
+            lambda y: my_merge_heads(y.flip(1)),
+        ),
     ],
 )
 def my_merge_heads(y):
     """(B, H, T, d) -> (B, T, H * d)."""
     B, H, T, d = y.shape
     return y.transpose(1, 2).reshape(B, T, H * d)  #| the heads side by side again
+
+
+def _among_heads(x, Wqkv, Wo, n_head):
+    B, T, C = x.shape
+    parts = (x @ Wqkv.T).chunk(3, dim=-1)
+    q, k, v = (t.view(B, T, n_head, C // n_head) for t in parts)
+    weights = torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(C // n_head), dim=-1)
+    return (weights @ v).reshape(B, T, C) @ Wo.T
 
 
 @define(
@@ -531,7 +665,8 @@ def my_merge_heads(y):
         ),
         Mistake(
             "order",
-            "The order of the three parts is q, k, v; you took them in another one.",
+            "Queries, keys or values have changed places. The three parts come as q, k, v, and row "
+            "i of the scores, q @ k^T, belongs to query i.",
             {"q, k, v = (": "k, q, v = ("},
             {"q, k, v = (": "q, v, k = ("},
             {"q, k, v = (": "v, k, q = ("},
@@ -579,6 +714,98 @@ def my_merge_heads(y):
             "residual",
             "You add x. That is the task of the block around this layer.",
             {"    return y.transpose": "    stream = x\n    return stream + y.transpose"},
+        ),
+        Mistake(
+            "packed_by_head",
+            "You take the rows of `Wqkv` as q, k and v of head 0, then of head 1, and so on. They "
+            "are all queries, then all keys, then all values: cut into three first, then into "
+            "heads.",
+            {
+                "    q, k, v = (t.view(B, T, n_head, d).transpose(1, 2) for t in parts)": (
+                    "    packed = torch.cat(parts, dim=-1).view(B, T, n_head, 3 * d)\n"
+                    "    q, k, v = packed.transpose(1, 2).chunk(3, dim=-1)"
+                ),
+            },
+        ),
+        Mistake(
+            "among_heads",
+            "The heads still stand behind time, so the heads of one token attend to each other. "
+            "Move them in front of T: tokens attend to tokens, in each head.",
+            _among_heads,
+        ),
+        Mistake(
+            "mask_with_zero",
+            "Forbidden scores are set to 0, and the exponential of 0 is 1. Only -inf becomes 0.",
+            {
+                '    scores = scores.masked_fill(future, float("-inf"))': (
+                    "    hide = 0.0\n    scores = scores.masked_fill(future, hide)"
+                ),
+            },
+        ),
+        Mistake(
+            "mask_reversed",
+            "You masked the past. What lies *after* a position is hidden, the upper triangle.",
+            {
+                "    scores = scores.masked_fill(future": (
+                    "    future = future.T\n    scores = scores.masked_fill(future"
+                ),
+            },
+        ),
+        Mistake(
+            "mixes_keys",
+            "The weights mix the keys or the queries. They mix the *values*.",
+            {
+                "    y = torch.softmax(scores, dim=-1) @ v": (
+                    "    v = k\n    y = torch.softmax(scores, dim=-1) @ v"
+                ),
+            },
+            {
+                "    y = torch.softmax(scores, dim=-1) @ v": (
+                    "    v = q\n    y = torch.softmax(scores, dim=-1) @ v"
+                ),
+            },
+        ),
+        Mistake(
+            "multiplied",
+            "You multiply by the square root of d. Divide.",
+            {
+                "    scores = q @": "    size = math.sqrt(d)\n    scores = q @",
+                "/ math.sqrt(d)": "* size",
+            },
+        ),
+        Mistake(
+            "scale_d",
+            "You divide by d itself. Divide by its square root.",
+            {
+                "    scores = q @": "    size = d\n    scores = q @",
+                "math.sqrt(d)": "size",
+            },
+        ),
+        Mistake(
+            "mask_after_softmax",
+            "You mask after the softmax, when the future had its share already: the rows no longer "
+            "sum to 1. Set the scores to -inf before it.",
+            {
+                '    scores = scores.masked_fill(future, float("-inf"))\n': "",
+                "    y = torch.softmax(scores, dim=-1) @ v": (
+                    "    weights = torch.softmax(scores, dim=-1)\n"
+                    "    y = weights.masked_fill(future, 0.0) @ v"
+                ),
+            },
+        ),
+        Mistake(
+            "heads_added",
+            "You add the heads up, or average them. They stand side by side again.",
+            {
+                "    return y.transpose": (
+                    "    y = y.sum(dim=1, keepdim=True).expand(y.shape)\n    return y.transpose"
+                ),
+            },
+            {
+                "    return y.transpose": (
+                    "    y = y.mean(dim=1, keepdim=True).expand(y.shape)\n    return y.transpose"
+                ),
+            },
         ),
     ],
 )

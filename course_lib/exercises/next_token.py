@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from course_lib.grading import Mistake, define, prediction, question, whole
+from course_lib.grading import Mistake, define, edge, prediction, question, whole
 
 _TABLE = [[4.0, 0.0, 1.0], [2.0, 2.0, 2.0], [0.0, 5.0, 3.0]]
 _PROBS = [[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.25, 0.5, 0.25], [0.05, 0.15, 0.8]]
@@ -138,7 +138,15 @@ def bigram_counts(tokens, vocab_size):
     probes=lambda: [
         (torch.tensor(_TABLE), 1.0),
         (torch.tensor(_TABLE), 0.1),
-        (torch.tensor([[0.0, 7.0], [0.0, 0.0]]), 0.5),
+        edge(
+            "unseen_row",
+            "It goes wrong only where a token was never followed by anything, a row of zeros. With "
+            "alpha added, all its entries are alike, so the row becomes uniform.",
+            torch.tensor([[0.0, 7.0], [0.0, 0.0]]),
+            0.5,
+        ),
+        (torch.tensor([[3.0, 1.0], [0.0, 0.0]]), 2.0),
+        (torch.tensor([[1.0, 4.0, 2.0], [3.0, 1.0, 6.0], [2.0, 2.0, 5.0]]), 3.0),
     ],
     mistakes=[
         Mistake(
@@ -221,12 +229,34 @@ def bigram_counts(tokens, vocab_size):
                 ),
             },
         ),
+        Mistake(
+            "alpha_for_zeros",
+            "You put alpha in the place of the zeros only. Every count gets it on top, or a pair "
+            "seen once could end up rarer than one that was never seen.",
+            {"counts + alpha": "torch.where(counts == 0, alpha, counts)"},
+        ),
+        Mistake(
+            "alpha_in_total_only",
+            "The total has grown by alpha for each entry, and the counts above the fraction stroke "
+            "are the old ones: the rows sum to less than 1.",
+            {"smoothed / smoothed": "counts / smoothed"},
+        ),
+        Mistake(
+            "alpha_shared",
+            "You share one alpha out among the entries of a row. Every single count gets a whole "
+            "alpha.",
+            {"counts + alpha": "counts + alpha / len(counts)"},
+        ),
     ],
 )
 def bigram_probs(counts, alpha):
     """Add-alpha smoothing: counts (V, V) -> probabilities (V, V) whose rows sum to 1."""
     smoothed = counts + alpha  #| nothing is impossible
     return smoothed / smoothed.sum(dim=1, keepdim=True)  #| rows that sum to 1
+
+
+_SEVERAL = """For a single position it is right, and for several it is not. Every row has its own
+target, each surprise counts alike, and the result is their mean."""
 
 
 @define(
@@ -240,9 +270,10 @@ def bigram_probs(counts, alpha):
     ],
     insight="exp of this number is the perplexity: as unsure as a fair die with that many faces.",
     probes=lambda: [
-        (torch.tensor(_PROBS), torch.tensor([0, 2, 1, 0])),
-        (torch.tensor(_PROBS[:3]), torch.tensor([2, 0, 0])),
+        edge("several", _SEVERAL, torch.tensor(_PROBS), torch.tensor([0, 2, 1, 0])),
+        edge("several", _SEVERAL, torch.tensor(_PROBS[:3]), torch.tensor([2, 0, 0])),
         (torch.tensor(_PROBS[1:2]), torch.tensor([1])),
+        edge("several", _SEVERAL, torch.tensor(_PROBS[2:]), torch.tensor([2, 2])),
     ],
     mistakes=[
         Mistake(
@@ -315,6 +346,28 @@ def bigram_probs(counts, alpha):
             "whatever came. Score the token that really came.",
             {"-torch.log(picked).mean()": "-(probs * torch.log(probs)).sum(dim=1).mean()"},
         ),
+        Mistake(
+            "divided_by_table",
+            "You divide by the number of entries of the table. Of each row only one entry counts, "
+            "so there are as many surprises as rows.",
+            {"torch.log(picked).mean()": "torch.log(picked).mean() / probs.size(1)"},
+        ),
+        Mistake(
+            "typical_probability",
+            "This is exp of the mean log, a probability. Surprise is minus that mean log itself.",
+            {"-torch.log(picked).mean()": "torch.exp(torch.log(picked).mean())"},
+        ),
+        Mistake(
+            "log_of_one_minus",
+            "You take the log of 1 - p. Surprise is -log p: nothing for a certain token, very much "
+            "for an unlikely one.",
+            {"torch.log(picked)": "torch.log(1 - picked)"},
+        ),
+        Mistake(
+            "largest",
+            "You return the worst surprise of all. Their mean is asked for.",
+            {"-torch.log(picked).mean()": "(-torch.log(picked)).max()"},
+        ),
     ],
 )
 def nll(probs, targets):
@@ -338,7 +391,13 @@ def nll(probs, targets):
         (torch.tensor([0.5, 0.25, 0.25]),),
         (torch.tensor([0.1, 0.2, 0.3, 0.4]),),
         (torch.tensor([1.0, 0.0]),),
-        (torch.tensor([0.0, 0.6, 0.4, 0.0]),),
+        (torch.tensor([0.7, 0.3]),),
+        edge(
+            "zero_outcomes",
+            "It goes wrong only where an outcome has probability 0. Such an outcome never comes "
+            "and adds nothing: leave it out, or use `torch.xlogy(p, p)`, which knows that.",
+            torch.tensor([0.0, 0.6, 0.4, 0.0]),
+        ),
     ],
     mistakes=[
         Mistake(
@@ -391,6 +450,36 @@ def nll(probs, targets):
             "not_summed",
             "You return the shares of the outcomes. Their sum is the entropy.",
             {"-terms.sum()": "-terms"},
+        ),
+        Mistake(
+            "log_of_p_plus_one",
+            "log(p + 1) is not log p: the 1 makes it finite at p = 0 and wrong everywhere else. "
+            "Leave outcomes of probability 0 out, or use `torch.xlogy(p, p)`.",
+            {"torch.xlogy(p, p)": "p * torch.log(p + 1)"},
+            {"torch.xlogy(p, p)": "-p * torch.log(p + 1)"},
+        ),
+        Mistake(
+            "no_log",
+            "This measures spread without a log, by p (1 - p). The surprise of an outcome is -log "
+            "p.",
+            {"torch.xlogy(p, p)": "-p * (1 - p)"},
+        ),
+        Mistake(
+            "with_complement",
+            "You also add the surprise of each outcome *not* coming. One outcome comes per draw, "
+            "so each contributes -p log p alone.",
+            {"torch.xlogy(p, p)": "torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)"},
+        ),
+        Mistake(
+            "relative",
+            "You divide by the largest entropy possible, log V. The entropy itself is asked for, "
+            "in nats.",
+            {"-terms.sum()": "-terms.sum() / math.log(len(p))"},
+        ),
+        Mistake(
+            "weighted_twice",
+            "Every surprise is weighted with p twice.",
+            {"torch.xlogy(p, p)": "p * torch.xlogy(p, p)"},
         ),
     ],
 )

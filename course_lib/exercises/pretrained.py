@@ -2,7 +2,7 @@
 
 import torch
 
-from course_lib.grading import Mistake, define, prediction, question, wave
+from course_lib.grading import Mistake, define, edge, prediction, question, wave
 
 
 def _state():
@@ -77,6 +77,34 @@ def _state():
             "Your dict holds the transposed weights only. The others belong to the model, too.",
             {"in state.items()}": "in state.items() if name.endswith(conv)}"},
         ),
+        Mistake(
+            "the_others",
+            "You transpose the embeddings and leave the linear layers as they are. It is the other "
+            "way round.",
+            lambda state: {
+                name: t if name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")) else t.T
+                for name, t in state.items()
+            },
+        ),
+        Mistake(
+            "embeddings_too",
+            "You transpose an embedding, too. Its rows are looked up by id, and it is stored as we "
+            "need it.",
+            lambda state: {
+                name: t.T if name.startswith("wpe") else t for name, t in to_linear(state).items()
+            },
+            lambda state: {
+                name: t.T if name.startswith("wte") else t for name, t in to_linear(state).items()
+            },
+        ),
+        Mistake(
+            "renamed",
+            "You change the names, too. Here they stay as they are; renaming comes later.",
+            lambda state: {name.removesuffix(".weight"): t for name, t in to_linear(state).items()},
+            lambda state: {
+                name.removeprefix("h.").replace("c_", ""): t for name, t in to_linear(state).items()
+            },
+        ),
     ],
 )
 def to_linear(state):
@@ -146,11 +174,51 @@ def to_linear(state):
             "You return all weights and then all biases. Pair each weight with its bias.",
             {"list(zip(W.chunk(3, dim=0), b.chunk(3)))": "(W.chunk(3, dim=0), b.chunk(3))"},
         ),
+        Mistake(
+            "pieces_of_three",
+            "`split(3)` cuts pieces of size 3. You want three pieces: of size C, or `chunk(3)`.",
+            lambda W, b: list(zip(W.split(3), b.split(3))),
+        ),
+        Mistake(
+            "two_parts",
+            "One of the three is missing.",
+            lambda W, b: split_qkv(W, b)[:2],
+            lambda W, b: split_qkv(W, b)[1:],
+        ),
+        Mistake(
+            "bias_first",
+            "In each pair the weight comes first, then the bias.",
+            lambda W, b: [(bias, weight) for weight, bias in split_qkv(W, b)],
+        ),
+        Mistake(
+            "bias_order",
+            "The biases stand in another order than the weights.",
+            {"b.chunk(3)": "b.chunk(3)[::-1]"},
+            {"b.chunk(3)": "[b[i::3] for i in range(3)]"},
+        ),
+        Mistake(
+            "same_part",
+            "You return one of the three parts three times.",
+            lambda W, b: [split_qkv(W, b)[0]] * 3,
+        ),
+        Mistake(
+            "no_bias",
+            "The biases are missing: each weight comes with its own.",
+            lambda W, b: list(W.chunk(3)),
+        ),
     ],
 )
 def split_qkv(W, b):
     """(3C, C) and (3C,) -> [(Wq, bq), (Wk, bk), (Wv, bv)]."""
     return list(zip(W.chunk(3, dim=0), b.chunk(3)))  #| three pairs
+
+
+_PROJ = ("h.11.attn.c_proj.weight", "h.3.mlp.c_proj.bias")
+_WHOLE = "It goes wrong only for names outside the blocks. Those stay as they are."
+_PACKED = "It goes wrong only for `c_attn`, which is called `qkv` in our model."
+_PROJECTIONS = "It goes wrong only for `c_proj`. Both of them are called `proj` in our model."
+_C_FC = "It goes wrong only for `c_fc`, which is called `fc` in our model."
+_MASKS = "It goes wrong only for the mask buffers. They are no parameters: return None for them."
 
 
 @define(
@@ -167,19 +235,12 @@ def split_qkv(W, b):
     insight="Most of the work of loading somebody else's weights is a table of names. A name that "
     "is left over is a bug that shows; a name that is wrong and fits is one that does not.",
     probes=lambda: [
-        (name,)
-        for name in (
-            "wte.weight",
-            "ln_f.bias",
-            "h.0.attn.c_attn.weight",
-            "h.0.attn.c_attn.bias",
-            "h.11.attn.c_proj.weight",
-            "h.3.mlp.c_proj.bias",
-            "h.3.mlp.c_fc.weight",
-            "h.2.ln_1.weight",
-            "h.0.attn.bias",
-            "h.7.attn.masked_bias",
-        )
+        *(edge("whole_names", _WHOLE, name) for name in ("wte.weight", "ln_f.bias")),
+        *(edge("packed", _PACKED, f"h.0.attn.c_attn.{kind}") for kind in ("weight", "bias")),
+        *(edge("projections", _PROJECTIONS, name) for name in _PROJ),
+        *(edge("c_fc", _C_FC, f"h.3.mlp.c_fc.{kind}") for kind in ("weight", "bias")),
+        ("h.2.ln_1.weight",),
+        *(edge("masks", _MASKS, name) for name in ("h.0.attn.bias", "h.7.attn.masked_bias")),
     ],
     mistakes=[
         Mistake(
@@ -228,6 +289,37 @@ def split_qkv(W, b):
                     "        if old in name:\n            return name.replace(old, new)"
                 )
             },
+        ),
+        Mistake(
+            "last_rule",
+            "Every rule starts again from the *original* name, so only the last one shows. Apply "
+            "each to the result of the one before.",
+            lambda name: name.replace(".c_proj.", ".proj.") if rename(name) else None,
+        ),
+        Mistake(
+            "letter_h",
+            "The letter h occurs in other words, too, such as *weight*. Replace a whole part of "
+            "the name, with its dot: `h.`.",
+            lambda name: n.replace("weight", "weigblockst") if (n := rename(name)) else n,
+        ),
+        Mistake(
+            "no_prefix",
+            "The prefix is dropped. In our model it is `blocks.`.",
+            {'"blocks."': '""'},
+            {'"blocks."': '"block."'},
+            {'"blocks."': '"transformer.blocks."'},
+        ),
+        Mistake(
+            "part_only",
+            "You return a part of the name. All of it is asked for.",
+            lambda name: n.rsplit(".", 1)[-1] if (n := rename(name)) else n,
+            lambda name: n.rsplit(".", 1)[0] if (n := rename(name)) else n,
+        ),
+        Mistake(
+            "text_for_none",
+            "For a mask you return a text. Return None: there is nothing to load.",
+            lambda name: "" if rename(name) is None else rename(name),
+            lambda name: "None" if rename(name) is None else rename(name),
         ),
     ],
 )
@@ -296,6 +388,31 @@ def rename(name):
             "products.",
             {"h[:, -1] @ wte.T": "h[:, -1] @ wte.T / h.size(-1) ** 0.5"},
         ),
+        Mistake(
+            "second_to_last",
+            "You read the last position but one. The very last one has read everything.",
+            {"h[:, -1]": "h[:, -2 if h.size(1) > 1 else -1]"},
+        ),
+        Mistake(
+            "normalised",
+            "You normalise once more. `h` comes out of the last layer norm already.",
+            lambda h, wte: torch.nn.functional.layer_norm(h[:, -1], h.shape[-1:]) @ wte.T,
+        ),
+        Mistake(
+            "cosine",
+            "You divide by the lengths of the vectors. Logits are plain dot products.",
+            lambda h, wte: torch.nn.functional.cosine_similarity(h[:, -1, None], wte[None], dim=-1),
+        ),
+        Mistake(
+            "sum",
+            "You add up over the positions. Only the last one is asked for.",
+            {"h[:, -1]": "h.sum(dim=1)"},
+        ),
+        Mistake(
+            "one_axis",
+            "The result keeps an axis for the position. There is one position: (B, V).",
+            lambda h, wte: h[:, -1:] @ wte.T,
+        ),
     ],
 )
 def last_logits(h, wte):
@@ -318,7 +435,21 @@ def last_logits(h, wte):
     ],
     insight="With a small stride every token is predicted from a long past: a fairer and slower "
     "measurement. Published perplexities differ by whole points for this reason alone.",
-    probes=lambda: [(10, 4, 2), (10, 4, 4), (9, 5, 3), (3, 8, 4), (8, 4, 1)],
+    probes=lambda: [
+        (10, 4, 2),
+        (10, 4, 4),
+        (9, 5, 3),
+        edge(
+            "short_text",
+            "It goes wrong only where the text is shorter than one window. Then one window holds "
+            "all of it and ends where the text ends.",
+            3,
+            8,
+            4,
+        ),
+        (8, 4, 1),
+        (11, 5, 4),
+    ],
     mistakes=[
         Mistake(
             "scored_twice",
@@ -353,11 +484,55 @@ def last_logits(h, wte):
             "stops_early",
             "The last tokens are never scored: a shorter window at the end is needed, too.",
             {"range(0, n_tokens, stride)": "range(0, max(1, n_tokens - window), stride)"},
+            {"range(0, n_tokens, stride)": "range(0, n_tokens - window + 1, stride)"},
+            {"range(0, n_tokens, stride)": "range(0, max(1, n_tokens - window + 1), stride)"},
         ),
         Mistake(
             "length_for_end",
             "The second entry is the *end* of the window, and not its length.",
             {"append((start, end, ": "append((start, end - start, "},
+        ),
+        Mistake(
+            "stride_after_the_first",
+            "After the first window you score `stride` tokens each. The last window may have fewer "
+            "new ones: score what lies behind the previous end.",
+            {"end - scored)": "end if start == 0 else stride)"},
+            {"end - scored)": "end if start == 0 else min(stride, end - start))"},
+        ),
+        Mistake(
+            "first_scores_stride",
+            "Your first window scores only `stride` tokens. Nothing was scored before it, so all "
+            "of its tokens are new.",
+            {"end - scored)": "min(stride, end - start))"},
+            {"end - scored)": "end - scored if start else min(stride, end))"},
+        ),
+        Mistake(
+            "stride_is_overlap",
+            "You take `stride` for the overlap. It is the distance from one start to the next.",
+            lambda n, window, stride: strided_windows(n, window, max(1, window - stride)),
+        ),
+        Mistake(
+            "inclusive_end",
+            "Your ends are the last token of each window. `end` is the place behind it, as in a "
+            "slice.",
+            {"append((start, end, ": "append((start, end - 1, "},
+        ),
+        Mistake(
+            "overlap_counted",
+            "You say how many tokens overlap, and not how many are newly scored.",
+            {"end - scored)": "max(0, scored - start))"},
+        ),
+        Mistake(
+            "one_less",
+            "One token of each window is left out. Every token is scored once.",
+            {"end - scored)": "end - scored - 1)"},
+            {"end - scored)": "end - scored - (start == 0))"},
+        ),
+        Mistake(
+            "starts_only",
+            "Your windows are pairs. Three numbers belong to each: start, end, and how many are "
+            "scored.",
+            lambda *sizes: [window[:2] for window in strided_windows(*sizes)],
         ),
     ],
 )

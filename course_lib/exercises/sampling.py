@@ -4,9 +4,13 @@ import math
 
 import torch
 
-from course_lib.grading import Mistake, define, prediction, question, wave, whole
+from course_lib.grading import Mistake, define, edge, prediction, question, wave, whole
 
 _LOGITS = [2.0, -0.5, 0.25, 3.0, -2.5]
+
+
+_HEAT = """At temperature 1 it is right, and at others it is not. The temperature divides the logits
+before the softmax, and is used nowhere else."""
 
 
 @define(
@@ -21,9 +25,21 @@ _LOGITS = [2.0, -0.5, 0.25, 3.0, -2.5]
     insight="Temperature is a knob between a parrot (near 0: always the favourite) and dice (very "
     "large: all alike).",
     probes=lambda: [
-        (torch.tensor(_LOGITS), 0.5),
-        (torch.tensor([_LOGITS, _LOGITS[::-1]]), 2.0),
-        (wave(2, 3, 4, scale=3), 0.1),
+        edge("temperature", _HEAT, torch.tensor(_LOGITS), 0.5),
+        edge("temperature", _HEAT, torch.tensor([_LOGITS, _LOGITS[::-1]]), 2.0),
+        edge("temperature", _HEAT, wave(2, 3, 4, scale=3), 0.1),
+        (torch.tensor(_LOGITS), 1.0),
+        (wave(2, 3, phase=2, scale=3), 1.0),
+    ],
+    beyond=lambda: [
+        edge(
+            "overflow",
+            "where logits / temperature is above 88, the exponential overflows and the result is "
+            "NaN. Subtract the largest of each row first, which changes nothing else; "
+            "`torch.softmax` does that.",
+            torch.tensor([120.0, 90.0, -30.0]),
+            0.5,
+        ),
     ],
     mistakes=[
         Mistake(
@@ -87,6 +103,42 @@ _LOGITS = [2.0, -0.5, 0.25, 3.0, -2.5]
             "softmax.",
             {"torch.softmax(logits / temperature, dim=-1)": "torch.exp(logits / temperature)"},
         ),
+        Mistake(
+            "sum_of_all",
+            "You divide by the sum over all rows together. Every row is a distribution of its own: "
+            "add up along the last axis, and keep it.",
+            lambda logits, temperature: (e := torch.exp(logits / temperature)) / e.sum(),
+        ),
+        Mistake(
+            "largest_is_one",
+            "You divide by the largest number of a row. Divide by the *sum* of the row.",
+            lambda logits, temperature: (
+                (p := with_temperature(logits, temperature)) / p.amax(dim=-1, keepdim=True)
+            ),
+        ),
+        Mistake(
+            "squared_temperature",
+            "The temperature works twice or with a power. Divide the logits by it once.",
+            {"logits / temperature": "logits / temperature**2"},
+            {"logits / temperature": "logits / temperature**0.5"},
+        ),
+        Mistake(
+            "shifted",
+            "You divide by the temperature plus or minus 1. Divide by the temperature itself.",
+            {"logits / temperature": "logits / (1 + temperature)"},
+        ),
+        Mistake(
+            "raw_logits_normalised",
+            "You divide the logits by their sum. Logits may be negative: first the exponential, "
+            "then the sum.",
+            lambda logits, temperature: (z := logits / temperature) / z.sum(dim=-1, keepdim=True),
+            lambda logits, temperature: logits / logits.sum(dim=-1, keepdim=True) / temperature,
+        ),
+        Mistake(
+            "favourite",
+            "All probability goes to the favourite, whatever the temperature.",
+            lambda logits, temperature: (logits == logits.amax(dim=-1, keepdim=True)).float(),
+        ),
     ],
 )
 def with_temperature(logits, temperature):
@@ -94,11 +146,16 @@ def with_temperature(logits, temperature):
     return torch.softmax(logits / temperature, dim=-1)  #| probabilities
 
 
+_EACH_ROW = """For one distribution it is right, and for several rows it is not. Every row has its
+own k largest logits: work along the last axis, and keep it."""
+
+
 @define(
     level=1,
     minutes=5,
     task="""Keep the `k` largest logits of each row and set all others to -inf, so that they can
-    never be drawn. The last axis is the vocabulary; no two logits are equal here.""",
+    never be drawn. The last axis is the vocabulary; no two logits of a row are equal, and `k`
+    is at most their number.""",
     hints=[
         "What is the smallest logit that stays? `torch.topk(logits, k).values` is sorted.",
         "Keep the axis when you pick it, `[..., -1:]`, so that it compares with every row.",
@@ -107,8 +164,10 @@ def with_temperature(logits, temperature):
     "That is its weakness, and why top-p exists.",
     probes=lambda: [
         (torch.tensor(_LOGITS), 2),
-        (torch.tensor([_LOGITS, _LOGITS[::-1]]), 3),
-        (wave(2, 6, phase=1, scale=2), 1),
+        edge("rows", _EACH_ROW, torch.tensor([_LOGITS, _LOGITS[::-1]]), 3),
+        edge("rows", _EACH_ROW, wave(2, 6, phase=1, scale=2), 1),
+        edge("rows", _EACH_ROW, wave(2, 2, 5, phase=1, scale=2), 2),
+        (wave(6, phase=1, scale=2), 3),
         (torch.tensor(_LOGITS), 5),
     ],
     mistakes=[
@@ -187,6 +246,45 @@ def with_temperature(logits, temperature):
                 ),
             },
         ),
+        Mistake(
+            "indices",
+            "You return the places of the k largest logits. The logits themselves are asked for, "
+            "all V of them, with -inf where one is rejected.",
+            lambda logits, k: torch.topk(logits, k).indices,
+        ),
+        Mistake(
+            "mask",
+            "You return which tokens stay, as True and False or 1 and 0. Put the logits there, and "
+            "-inf at the others.",
+            lambda logits, k: logits >= torch.topk(logits, k).values[..., -1:],
+            lambda logits, k: (logits >= torch.topk(logits, k).values[..., -1:]).float(),
+            lambda logits, k: logits < torch.topk(logits, k).values[..., -1:],
+        ),
+        Mistake(
+            "first_k",
+            "You keep the first k of the vocabulary. Keep the k *largest* logits.",
+            lambda logits, k: logits.masked_fill(torch.arange(logits.size(-1)) >= k, -math.inf),
+        ),
+        Mistake(
+            "plus_infinity",
+            "Rejected logits become +inf, which makes them certain. It is -inf whose exponential "
+            "is 0.",
+            {'float("-inf")': 'float("inf")'},
+        ),
+        Mistake(
+            "k_as_threshold",
+            "You compare the logits with the number k. Compare them with the k-th largest logit.",
+            lambda logits, k: logits.masked_fill(logits < k, -math.inf),
+        ),
+        Mistake(
+            "zeroed_by_product",
+            "You multiply by a mask, so what is rejected becomes 0 or NaN. Use `masked_fill` or "
+            "`torch.where` with -inf.",
+            lambda logits, k: (
+                logits
+                * torch.where(logits < torch.topk(logits, k).values[..., -1:], -math.inf, 1.0)
+            ),
+        ),
     ],
 )
 def my_top_k(logits, k):
@@ -195,12 +293,20 @@ def my_top_k(logits, k):
     return logits.masked_fill(logits < kth, float("-inf"))  #| forbid the others
 
 
+_REACHED = """It goes wrong only where some tokens reach p *exactly*. Then the set is complete, and
+the next token does not belong to it: a token stays if the sum before it is smaller than p."""
+
+
+def _kept_sum(probs, p):
+    return probs[nucleus(probs, p) > 0].sum()
+
+
 @define(
     level=3,
     minutes=15,
     task="""Nucleus sampling: keep the smallest set of most likely tokens whose probabilities
     together reach `p`, set all others to 0, and let the rest sum to 1 again, in the order of the
-    vocabulary. `probs` is one distribution, (V,).""",
+    vocabulary. `probs` is one distribution, (V,), without equal numbers, and 0 < p <= 1.""",
     hints=[
         "Sort, add up, cut, put back in place, divide by the sum.",
         "Keep a token if the sum *before* it has not reached p yet.",
@@ -209,12 +315,15 @@ def my_top_k(logits, k):
     insight="When the model is sure, top-p keeps a single token; when it hesitates, hundreds.",
     probes=lambda: [
         (torch.tensor([0.1, 0.5, 0.05, 0.35]), 0.8),
+        (torch.tensor([0.06, 0.11, 0.2, 0.24, 0.39]), 0.75),
         (torch.tensor([0.05, 0.15, 0.2, 0.6]), 0.55),
         (torch.tensor([0.3, 0.05, 0.4, 0.25]), 0.9),
         (torch.tensor([0.25, 0.1, 0.45, 0.2]), 1.0),
         (torch.tensor([0.02, 0.9, 0.08]), 0.3),
         (torch.tensor([0.26, 0.32, 0.14, 0.28]), 0.5),
-        (torch.tensor([0.1875, 0.3125, 0.5]), 0.5),
+        edge("reached_exactly", _REACHED, torch.tensor([0.1875, 0.3125, 0.5]), 0.5),
+        edge("reached_exactly", _REACHED, torch.tensor([0.125, 0.25, 0.0625, 0.5625]), 0.8125),
+        (torch.tensor([0.15, 0.3, 0.2, 0.35]), 0.4),
     ],
     mistakes=[
         Mistake(
@@ -293,6 +402,46 @@ def my_top_k(logits, k):
                 "torch.zeros_like(probs).scatter(0, order, kept / kept.sum())": "kept / kept.sum()",
             },
         ),
+        Mistake(
+            "softmax",
+            "You took a softmax of probabilities. It flattens them and gives the zeros a chance "
+            "again: divide by the sum.",
+            lambda probs, p: torch.softmax(nucleus(probs, p), dim=0),
+            lambda probs, p: torch.softmax(nucleus(probs, p) * _kept_sum(probs, p), dim=0),
+        ),
+        Mistake(
+            "divided_by_p",
+            "You divide by p. The set nearly always holds a little more than p: divide by its own "
+            "sum.",
+            lambda probs, p: nucleus(probs, p) * _kept_sum(probs, p) / p,
+        ),
+        Mistake(
+            "minus_infinity",
+            "Where a token is rejected you put -inf. These are probabilities: impossible is 0.",
+            lambda probs, p: (n := nucleus(probs, p)).masked_fill(n == 0, -math.inf),
+        ),
+        Mistake(
+            "mask",
+            "You return which tokens stay. Their probabilities are asked for, divided by their "
+            "sum.",
+            lambda probs, p: nucleus(probs, p) > 0,
+        ),
+        Mistake(
+            "uniform",
+            "All that is left is equally likely. The tokens keep their proportions.",
+            lambda probs, p: (m := nucleus(probs, p) > 0) / m.sum(),
+        ),
+        Mistake(
+            "the_others",
+            "You keep what should go: the unlikely rest.",
+            lambda probs, p: (rest := probs * (nucleus(probs, p) == 0)) / rest.sum(),
+            {"cumulative - sorted_p < p": "cumulative > p"},
+        ),
+        Mistake(
+            "one_minus_p",
+            "Your set reaches 1 - p. It is the tokens kept, and not those left out, that reach p.",
+            lambda probs, p: nucleus(probs, 1 - p + 1e-6),
+        ),
     ],
 )
 def nucleus(probs, p):
@@ -303,19 +452,26 @@ def nucleus(probs, p):
     return torch.zeros_like(probs).scatter(0, order, kept / kept.sum())  #| in place, sum 1
 
 
+_BORDER = """It goes wrong only where u lies exactly between two pieces. A piece contains its left
+end and not its right one, or u = 0 could draw a token of probability 0."""
+_BORDERS = [([0.0, 0.5, 0.5], 0.0), ([0.5, 0.25, 0.25], 0.5), ([0.25, 0.5, 0.25], 0.75)]
+
+
 @define(
     level=1,
     minutes=5,
     meta=False,
     task="""Draw a token with a given random number `u` from [0, 1): lay the probabilities end to
-    end on a ruler of length 1 and return the index of the piece that contains u.""",
+    end on a ruler of length 1 and return the index of the piece that contains u. A piece contains
+    its left end and not its right one.""",
     hints=[
         "The pieces end at `torch.cumsum(probs, dim=0)`.",
-        "How many pieces end before u? That number is the index.",
+        "How many pieces end at or before u? That number is the index.",
     ],
     insight="All that is creative in a language model is one random number per token.",
     probes=lambda: (
         [(torch.tensor([0.5, 0.3, 0.2]), u) for u in (0.1, 0.45, 0.55, 0.79, 0.81, 0.95)]
+        + [edge("border", _BORDER, torch.tensor(probs), u) for probs, u in _BORDERS]
         + [(torch.tensor([0.1, 0.0, 0.2, 0.7]), u) for u in (0.05, 0.15, 0.25, 0.35, 0.99)]
     ),
     mistakes=[
@@ -356,12 +512,17 @@ def nucleus(probs, p):
         ),
         Mistake(
             "from_the_right",
-            "You count the pieces that end behind u. Count those that end before it.",
+            "You count the pieces that end behind u. Count those that end at or before it.",
             {"<= u": "> u"},
         ),
         Mistake(
             "sorted",
-            "You sorted the probabilities, so the index belongs to another token.",
+            "You sorted the probabilities, and the ruler is laid out in the order of the "
+            "vocabulary: piece i belongs to token i.",
+            lambda probs, u: int(
+                (order := probs.argsort(descending=True))[sample(probs[order], u)]
+            ),
+            lambda probs, u: int((order := probs.argsort())[sample(probs[order], u)]),
             {
                 "torch.cumsum(probs, "
                 "dim=0)": "torch.cumsum(probs.sort(descending=True).values, dim=0)"
@@ -369,8 +530,8 @@ def nucleus(probs, p):
         ),
         Mistake(
             "nearest",
-            "You take the token whose number is *nearest* to u. u is a place on the ruler: ask "
-            "which piece it lies in.",
+            "You look for what is *nearest* to u, a probability or the end of a piece. u is a "
+            "place on the ruler: ask which piece it lies in.",
             {"(torch.cumsum(probs, dim=0) <= u).sum()": "(probs - u).abs().argmin()"},
             {"<= u).sum()": "- u).abs().argmin()"},
         ),
@@ -379,11 +540,37 @@ def nucleus(probs, p):
             "You measure from the right end of the ruler. u is measured from 0.",
             {"<= u": "<= 1 - u"},
         ),
+        Mistake(
+            "first_large_enough",
+            "You take the first token that is likely enough by itself. The pieces lie end to end, "
+            "so it is the sum up to a token that must go past u.",
+            lambda probs, u: next((i for i, p in enumerate(probs.tolist()) if p >= 1 - u), 0),
+            lambda probs, u: next(
+                (i for i, p in enumerate(probs.tolist()) if u < p), len(probs) - 1
+            ),
+        ),
+        Mistake(
+            "never_last",
+            "The last token can never be drawn.",
+            lambda probs, u: min(sample(probs, u), len(probs) - 2),
+        ),
+        Mistake(
+            "probability",
+            "You return a probability or a place on the ruler. The *index* of the token is asked "
+            "for.",
+            lambda probs, u: probs[sample(probs, u)],
+            lambda probs, u: probs.cumsum(0)[sample(probs, u)],
+        ),
+        Mistake(
+            "least_likely",
+            "You take the least likely token, whatever u is.",
+            lambda probs, u: int(probs.argmin()),
+        ),
     ],
 )
 def sample(probs, u):
     """Index of the token whose piece of [0, 1) contains u: probs (V,) -> int."""
-    return int((torch.cumsum(probs, dim=0) <= u).sum())  #| how many pieces end before u?
+    return int((torch.cumsum(probs, dim=0) <= u).sum())  #| how many pieces end at or before u?
 
 
 def _next_is_sum(idx):
@@ -396,6 +583,13 @@ def _copies_first(idx):
     """A stand-in that looks at the first token that it can see, so cropping shows."""
     wanted = (idx[:, :1] + torch.arange(idx.size(1))) % 5
     return -(torch.arange(5) - wanted[..., None]).abs().float()
+
+
+def _one_for_all(choose, model, idx, n_new, context_length):
+    for _ in range(n_new):
+        best = choose(model(idx[:, -context_length:])[:, -1])
+        idx = torch.cat([idx, best.expand(len(idx), 1)], dim=1)
+    return idx
 
 
 @define(
@@ -415,7 +609,17 @@ def _copies_first(idx):
         (_next_is_sum, whole(2, 3, below=7), 4, 5),
         (_copies_first, whole(1, 2, below=5, phase=1), 5, 3),
         (_copies_first, whole(3, 6, below=5, phase=2), 2, 4),
-        (_next_is_sum, whole(2, 1, below=7, phase=3), 0, 4),
+        (_next_is_sum, whole(2, 2, below=7, phase=5), 2, 9),
+        (_copies_first, whole(1, 3, below=5, phase=4), 1, 3),
+        edge(
+            "nothing_new",
+            "It goes wrong only where no new token is asked for: then the text comes back as it "
+            "is.",
+            _next_is_sum,
+            whole(2, 1, below=7, phase=3),
+            0,
+            4,
+        ),
     ],
     mistakes=[
         Mistake(
@@ -492,6 +696,41 @@ def _copies_first(idx):
             "You feed one token less than the context holds.",
             {"-context_length:": "1 - context_length :"},
         ),
+        Mistake(
+            "several_at_once",
+            "You take n_new candidates for *one* place. The second new token depends on the first: "
+            "take one, append it, and ask the model anew.",
+            lambda model, idx, n_new, context_length: torch.cat(
+                [idx, model(idx[:, -context_length:])[:, -1].topk(n_new, dim=-1).indices], dim=1
+            ),
+        ),
+        Mistake(
+            "one_for_all",
+            "All rows get the same token. Every row has its own most likely one: `argmax(dim=-1)`.",
+            lambda *arguments: _one_for_all(lambda last: last.argmax() % last.size(-1), *arguments),
+            lambda *arguments: _one_for_all(lambda last: last[0].argmax(), *arguments),
+            lambda *arguments: _one_for_all(lambda last: last.sum(0).argmax(), *arguments),
+        ),
+        Mistake(
+            "all_positions",
+            "You append a prediction for every position. Only the last one is new.",
+            lambda model, idx, n_new, context_length: torch.cat(
+                [idx, model(idx[:, -context_length:]).argmax(dim=-1)[:, -n_new:]], dim=1
+            ),
+            {"logits[:, -1].argmax(dim=-1, keepdim=True)": "logits.argmax(dim=-1)"},
+        ),
+        Mistake(
+            "second_to_last",
+            "You read the logits of the last position but one. They predict a token that is there "
+            "already.",
+            {"logits[:, -1]": "logits[:, -2 if logits.size(1) > 1 else -1]"},
+        ),
+        Mistake(
+            "one_too_few",
+            "One new token is missing.",
+            {"range(n_new)": "range(n_new - 1)"},
+            {"range(n_new)": "range(1, n_new)"},
+        ),
     ],
 )
 def greedy(model, idx, n_new, context_length):
@@ -501,6 +740,13 @@ def greedy(model, idx, n_new, context_length):
         following = logits[:, -1].argmax(dim=-1, keepdim=True)  #| the most likely token, (B, 1)
         idx = torch.cat([idx, following], dim=1)  #| append it
     return idx
+
+
+_POSITIVE = "Only the seen tokens with a positive logit come out wrong. Divide those by `penalty`."
+_NEGATIVE = (
+    "Only the seen tokens with a negative logit come out wrong. Multiply those by `penalty`."
+)
+_TWICE = "It goes wrong only where a token was seen several times. It counts once all the same."
 
 
 @define(
@@ -516,10 +762,19 @@ def greedy(model, idx, n_new, context_length):
     ],
     insight="A sign error that makes text *more* repetitive, and that no test of shapes can see.",
     probes=lambda: [
-        (torch.tensor(_LOGITS), [0, 1], 2.0),
-        (torch.tensor(_LOGITS), [4, 4, 3, 4], 1.5),
-        (torch.tensor(_LOGITS), [], 1.3),
-        (torch.tensor(_LOGITS), [2, 1, 2], 3.0),
+        edge("positive", _POSITIVE, torch.tensor(_LOGITS), [3, 0], 2.5),
+        edge("positive", _POSITIVE, torch.tensor([0.5, 3.0, 1.5]), [0, 2], 1.25),
+        edge("negative", _NEGATIVE, torch.tensor(_LOGITS), [1, 4], 2.5),
+        edge("negative", _NEGATIVE, torch.tensor([-0.5, -3.0, -1.5]), [1], 1.25),
+        edge("twice", _TWICE, torch.tensor(_LOGITS), [4, 4, 4], 1.5),
+        edge("twice", _TWICE, torch.tensor(_LOGITS), [3, 0, 3], 1.5),
+        edge(
+            "nothing_seen",
+            "It goes wrong only where nothing was seen yet. Then the logits stay as they are.",
+            torch.tensor(_LOGITS),
+            [],
+            1.3,
+        ),
     ],
     mistakes=[
         Mistake(
@@ -585,6 +840,67 @@ def greedy(model, idx, n_new, context_length):
                     "    return out"
                 ),
             },
+        ),
+        Mistake(
+            "threshold",
+            "Whether a logit is divided or multiplied is decided at 0, by its sign.",
+            {"old > 0": "old > 1"},
+            {"old > 0": "old > penalty"},
+            {"old > 0": "old > logits.mean()"},
+        ),
+        Mistake(
+            "only_positive",
+            "Only the positive logits of seen tokens become smaller. Multiply the negative ones.",
+            {
+                "torch.where(old > 0, old / penalty, old * penalty)": (
+                    "torch.where(old > 0, old / penalty, old)"
+                ),
+            },
+        ),
+        Mistake(
+            "only_negative",
+            "Only the negative logits of seen tokens become smaller. Divide the positive ones.",
+            {
+                "torch.where(old > 0, old / penalty, old * penalty)": (
+                    "torch.where(old > 0, old, old * penalty)"
+                ),
+            },
+        ),
+        Mistake(
+            "last_seen",
+            "You penalise only one of the seen tokens, the first or the last. All of them count.",
+            lambda logits, seen, penalty: my_repetition_penalty(logits, seen[-1:], penalty),
+            lambda logits, seen, penalty: my_repetition_penalty(logits, seen[:1], penalty),
+        ),
+        Mistake(
+            "repeated_only",
+            "You penalise only what was seen twice. Once is enough.",
+            lambda logits, seen, penalty: my_repetition_penalty(
+                logits, [i for i in seen if seen.count(i) > 1], penalty
+            ),
+        ),
+        Mistake(
+            "sign_lost",
+            "A negative logit becomes positive. Multiplying keeps its sign.",
+            {
+                "torch.where(old > 0, old / penalty, old * penalty)": "old.abs() / penalty",
+            },
+            {
+                "torch.where(old > 0, old / penalty, old * penalty)": (
+                    "torch.where(old > 0, old / penalty, -old * penalty)"
+                ),
+            },
+        ),
+        Mistake(
+            "seen_alone",
+            "You return the logits of the seen tokens alone. All V of them are asked for.",
+            {"    return out": "    seen_alone = out[seen]\n    return seen_alone"},
+        ),
+        Mistake(
+            "minus_log",
+            "You subtract the log of the penalty. Divide a positive logit, multiply a negative "
+            "one.",
+            {"torch.where(old > 0, old / penalty, old * penalty)": "old - math.log(penalty)"},
         ),
     ],
 )
@@ -700,6 +1016,53 @@ def my_repetition_penalty(logits, seen, penalty):
                 ),
             },
         ),
+        Mistake(
+            "flat",
+            "You return three things in a row. There are two: the output, and the pair (keys, "
+            "values).",
+            lambda *arguments: (lambda out, cache: (out, *cache))(*attend_with_cache(*arguments)),
+        ),
+        Mistake(
+            "output_only",
+            "You return the output alone. The new cache belongs to it, for the next step.",
+            lambda *arguments: attend_with_cache(*arguments)[0],
+        ),
+        Mistake(
+            "no_softmax",
+            "There is no softmax: the scores themselves mix the values, and they sum to anything.",
+            {
+                "    return torch.softmax(scores, dim=-1) @ v": (
+                    "    weights = scores\n    return weights @ v"
+                ),
+            },
+        ),
+        Mistake(
+            "wrong_axis",
+            "You join along another axis. Time is axis 2: the new token comes after the old ones.",
+            {
+                "torch.cat([cache[0], k_new], dim=2)": "torch.cat([cache[0], k_new], dim=1)",
+                "torch.cat([cache[1], v_new], dim=2)": "torch.cat([cache[1], v_new], dim=1)",
+            },
+        ),
+        Mistake(
+            "values_forgotten",
+            "Only the keys are appended. Every token has a value, too.",
+            {
+                "    v = torch.cat([cache[1], v_new], dim=2)": (
+                    "    empty = torch.zeros_like(v_new)\n"
+                    "    v = torch.cat([cache[1], empty], dim=2)"
+                ),
+            },
+        ),
+        Mistake(
+            "multiplied",
+            "You multiply by the square root of d. Divide.",
+            {
+                "    return torch.softmax": (
+                    "    scores = scores * q_new.size(-1)\n    return torch.softmax"
+                ),
+            },
+        ),
     ],
 )
 def attend_with_cache(q_new, k_new, v_new, cache):
@@ -722,7 +1085,12 @@ def attend_with_cache(q_new, k_new, v_new, cache):
     ],
     insight="GPT-2 small in float16: 37.7 MB for 1,024 tokens. With long contexts it is the cache, "
     "and not the weights, that fills a GPU.",
-    probes=lambda: [(12, 12, 64, 1024, 1, 2), (4, 2, 16, 50, 3, 4), (3, 5, 7, 11, 13, 4)],
+    probes=lambda: [
+        (12, 12, 64, 1024, 1, 2),
+        (4, 2, 16, 50, 3, 4),
+        (3, 5, 7, 11, 13, 8),
+        (2, 3, 5, 7, 2, 1),
+    ],
     mistakes=[
         Mistake(
             "keys_only",
@@ -776,6 +1144,36 @@ def attend_with_cache(q_new, k_new, v_new, cache):
             {" * bytes_per_value": " * bytes_per_value / 1e6"},
             {" * bytes_per_value": " * bytes_per_value / 2**20"},
         ),
+        Mistake(
+            "divided",
+            "You divide by `bytes_per_value`. Each number *takes* that many bytes: multiply.",
+            {" * bytes_per_value": " / bytes_per_value"},
+            {" * bytes_per_value": " // bytes_per_value"},
+        ),
+        Mistake(
+            "four",
+            "There are two tensors per layer, keys and values, and you count four.",
+            {"2 * n_layer": "4 * n_layer"},
+        ),
+        Mistake(
+            "size_squared",
+            "You count `head_size` or `n_head` twice. Per head and token there are head_size "
+            "numbers.",
+            {" * head_size": " * head_size**2"},
+            {" * n_head": " * n_head**2"},
+        ),
+        Mistake(
+            "layers_squared",
+            "You count the layers twice.",
+            {"2 * n_layer": "2 * n_layer**2"},
+        ),
+        Mistake(
+            "added",
+            "You add where the numbers multiply: each layer has all heads, each head all tokens.",
+            lambda n_layer, n_head, head_size, length, batch, bytes_per_value: (
+                2 * (n_layer + n_head + head_size + length + batch) * bytes_per_value
+            ),
+        ),
     ],
 )
 def kv_cache_bytes(n_layer, n_head, head_size, length, batch, bytes_per_value):
@@ -789,7 +1187,7 @@ def kv_cache_bytes(n_layer, n_head, head_size, length, batch, bytes_per_value):
     task="""Speculative decoding lets a small model (distribution `q`) propose a token, and the
     large one (`p`) accept it with probability min(1, p/q). After a rejection the token is drawn
     from what is *missing*: where p is larger than q, their difference, as a distribution. Compute
-    it.""",
+    it; p and q are not the same.""",
     hints=[
         "Where does the large model want more than the small one delivers?",
         "Negative differences become 0 (`torch.clamp`), and the rest must sum to 1.",
@@ -799,6 +1197,7 @@ def kv_cache_bytes(n_layer, n_head, head_size, length, batch, bytes_per_value):
     probes=lambda: [
         (torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.5, 0.3])),
         (torch.tensor([0.1, 0.4, 0.3, 0.2]), torch.tensor([0.4, 0.1, 0.25, 0.25])),
+        (torch.tensor([0.35, 0.05, 0.4, 0.2]), torch.tensor([0.1, 0.15, 0.25, 0.5])),
     ],
     mistakes=[
         Mistake(
@@ -848,6 +1247,49 @@ def kv_cache_bytes(n_layer, n_head, head_size, length, batch, bytes_per_value):
             "rejection needs the difference.",
             {"torch.clamp(p - q, min=0)": "torch.clamp(p / q, max=1)"},
             {"torch.clamp(p - q, min=0)": "torch.clamp(p / q, max=1)", " / diff.sum()": ""},
+        ),
+        Mistake(
+            "count",
+            "You divide by how many tokens there are in the rest. Divide by the *sum* of the "
+            "differences.",
+            {"diff.sum()": "(diff > 0).sum()"},
+            {"diff.sum()": "len(diff)"},
+        ),
+        Mistake(
+            "rejected_share",
+            "You take the share of p that a rejection leaves, p (1 - min(1, p/q)), which is 0 "
+            "where p is larger. Missing is p - q, exactly where p is larger.",
+            {"torch.clamp(p - q, min=0)": "p * (1 - torch.clamp(p / q, max=1))"},
+            {"torch.clamp(p - q, min=0)": "1 - torch.clamp(p / q, max=1)"},
+            {"torch.clamp(p - q, min=0)": "q * (1 - torch.clamp(p / q, max=1)) * q"},
+        ),
+        Mistake(
+            "relative",
+            "You take how much larger p is *in relation* to q. Missing is the difference itself.",
+            {"torch.clamp(p - q, min=0)": "torch.clamp(p / q - 1, min=0)"},
+            {"torch.clamp(p - q, min=0)": "torch.clamp(torch.log(p / q), min=0)"},
+            {"torch.clamp(p - q, min=0)": "torch.clamp((p - q) / p, min=0)"},
+            {"torch.clamp(p - q, min=0)": "torch.where(p > q, p / q, 0.0)"},
+        ),
+        Mistake(
+            "squared",
+            "You square the differences. Each counts as it is.",
+            {"torch.clamp(p - q, min=0)": "torch.clamp(p - q, min=0) ** 2"},
+        ),
+        Mistake(
+            "larger_of_both",
+            "You keep the larger of both. Missing is only what p has *more* than q.",
+            {"torch.clamp(p - q, min=0)": "torch.maximum(p, q)"},
+        ),
+        Mistake(
+            "from_q",
+            "This is the small model's distribution. What the large one misses is asked for.",
+            {"diff / diff.sum()": "q"},
+        ),
+        Mistake(
+            "clamped_at_one",
+            "You cut off above 1. Cut off below 0: negative differences are not missing.",
+            {"min=0": "max=1"},
         ),
     ],
 )

@@ -2,7 +2,20 @@
 
 from collections import Counter
 
-from course_lib.grading import Mistake, define, prediction, question
+from course_lib.grading import Mistake, define, edge, prediction, question
+
+
+def _equals_once(words):
+    """Counts as a merge would replace: from left to right, without overlap."""
+    counts = Counter()
+    for ids in words:
+        for pair in set(zip(ids, ids[1:])):
+            i = 0
+            while i < len(ids) - 1:
+                hit = (ids[i], ids[i + 1]) == pair
+                counts[pair] += hit
+                i += 1 + hit
+    return counts
 
 
 @define(
@@ -18,9 +31,27 @@ from course_lib.grading import Mistake, define, prediction, question
     insight="Training a byte-pair tokenizer is this count, over and over.",
     probes=lambda: [
         ([[1, 2, 3], [3, 1, 2]],),
-        ([[5, 5, 5, 5], [2, 1]],),
+        edge(
+            "equal_neighbours",
+            "It goes wrong only where a token stands beside its like. Such neighbours are a pair "
+            "as well: a a a a has three of them.",
+            [[5, 5, 5, 5], [2, 1]],
+        ),
+        ([[6, 5, 6, 5], [2, 1]],),
         ([[1, 2, 1, 2, 1], [2, 1], [7]],),
-        ([[], [4, 9]],),
+        edge(
+            "empty_word",
+            "It goes wrong only where a word has no tokens. Such a word has no pairs, and is no "
+            "reason to stop.",
+            [[], [4, 9]],
+        ),
+        edge(
+            "equal_neighbours",
+            "It goes wrong only where a token stands beside its like. Such neighbours are a pair "
+            "as well: a a a has two of them.",
+            [[1, 2], [3, 3, 3], [1, 2]],
+        ),
+        ([[1, 2], [3, 4, 3], [1, 2]],),
     ],
     mistakes=[
         Mistake(
@@ -85,6 +116,23 @@ from course_lib.grading import Mistake, define, prediction, question
             "You start anew with every word, so only the last one is counted.",
             {"        counts.update": "        counts = Counter()\n        counts.update"},
         ),
+        Mistake(
+            "wraps",
+            "You also count the pair (last token, first token), because `ids[-1]` is the last "
+            "token. A word does not bite its own tail: n tokens have n - 1 pairs.",
+            {"zip(ids, ids[1:])": "zip(ids[-1:] + ids[:-1], ids)"},
+        ),
+        Mistake(
+            "each_word_once",
+            "A word that occurs again is left out. Its pairs count again, too.",
+            {"    counts = Counter()": "    counts, words = Counter(), set(map(tuple, words))"},
+        ),
+        Mistake(
+            "equals_once",
+            "In a a a there are *two* pairs (a, a), and you count one. Pairs overlap; only a merge "
+            "uses its tokens up.",
+            _equals_once,
+        ),
     ],
 )
 def my_pair_counts(words):
@@ -93,6 +141,12 @@ def my_pair_counts(words):
     for ids in words:
         counts.update(zip(ids, ids[1:]))  #| add every pair of neighbours in this word
     return counts
+
+
+_AT_THE_END = """It goes wrong only where the pair stands at the very end. Both of its tokens are
+used up there, and nothing comes after the new one."""
+_ITSELF = """It goes wrong only where the two tokens of the pair are the same. From left to right,
+each token belongs to one pair at most: a a a becomes one new token and an a."""
 
 
 @define(
@@ -106,12 +160,21 @@ def my_pair_counts(words):
     ],
     insight="Encoding is nothing but this function, applied once for each merge that was learned.",
     probes=lambda: [
-        ([1, 2, 3, 1, 2], (1, 2), 256),
-        ([7, 7, 7], (7, 7), 300),
+        edge("pair_at_the_end", _AT_THE_END, [1, 2, 3, 1, 2], (1, 2), 256),
+        edge("pair_at_the_end", _AT_THE_END, [9, 1, 2], (1, 2), 256),
+        edge("itself", _ITSELF, [7, 7, 7], (7, 7), 300),
         ([5, 1, 2], (2, 1), 256),
         ([1, 2, 2, 1, 2, 9], (1, 2), 400),
-        ([4], (4, 4), 256),
-        ([3, 3, 3, 3, 8], (3, 3), 257),
+        edge(
+            "one_token",
+            "It goes wrong only where there is a single token. It has no right neighbour, so it "
+            "stays as it is.",
+            [4],
+            (4, 4),
+            256,
+        ),
+        edge("itself", _ITSELF, [3, 3, 3, 3, 8], (3, 3), 257),
+        edge("itself", _ITSELF, [3, 3, 3, 8], (3, 3), 257),
     ],
     mistakes=[
         Mistake(
@@ -153,6 +216,7 @@ def my_pair_counts(words):
             "any_order",
             "You also merge (right, left). The pair has an order.",
             {"tuple(ids[i : i + 2]) == pair": "tuple(ids[i : i + 2]) in (pair, pair[::-1])"},
+            {"tuple(ids[i : i + 2]) == pair": "set(ids[i : i + 2]) == set(pair)"},
         ),
         Mistake(
             "left_only",
@@ -178,6 +242,27 @@ def my_pair_counts(words):
             "A pair becomes one new token, and you put in two.",
             {"out.append(new_id)": "out.append(new_id)\n            out.append(new_id)"},
         ),
+        Mistake(
+            "right_only",
+            "You look at the right token only. Both must fit.",
+            {
+                "        if tuple(ids[i : i + 2]) == pair:": (
+                    "        right = ids[i + 1 : i + 2]\n        if right == [pair[1]]:"
+                ),
+            },
+        ),
+        Mistake(
+            "jumps",
+            "After a merge you move on too far and skip a token. The two halves of the pair are "
+            "used up: move on by two.",
+            {"            i += 2": "            out += []\n            i += 3"},
+        ),
+        Mistake(
+            "replaces_tokens",
+            "You replace the two tokens wherever they stand. Only where they stand side by side, "
+            "left and right, do they make the pair.",
+            lambda ids, pair, new_id: [new_id if i in pair else i for i in ids],
+        ),
     ],
 )
 def my_merge(ids, pair, new_id):
@@ -196,12 +281,34 @@ def my_merge(ids, pair, new_id):
 merge = my_merge  # the name under which the lesson has it
 
 
+def _within_words(text, n_merges):
+    words, merges = [list(word.encode()) for word in text.split()], {}
+    for k in range(n_merges):
+        counts = Counter(pair for ids in words for pair in zip(ids, ids[1:]))
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges[best] = 256 + k
+        words = [merge(ids, best, 256 + k) for ids in words]
+    return merges
+
+
+def _pairs_of_bytes(text, n_merges):
+    names = {i: bytes([i]) for i in range(256)}
+    merges = {}
+    for (a, b), new in train_bpe(text, n_merges).items():
+        names[new] = names[a] + names[b]
+        merges[names[a], names[b]] = new
+    return merges
+
+
 @define(
     level=2,
     minutes=10,
     task="""Learn `n_merges` merges from a text. Start from its UTF-8 bytes; in every round find
-    the most frequent pair (of equally frequent ones the smallest), give it the next id, which is
-    256 in the first round, and replace it everywhere with `merge`. Return {pair: id}.""",
+    the most frequent pair (of equally frequent ones the smallest, as Python compares pairs of
+    ids), give it the next id, which is 256 in the first round, and replace it everywhere with
+    `merge`. Return {pair: id}. The text is long enough for all rounds.""",
     hints=[
         "Three steps per round: count, pick, replace.",
         "`min(pairs, key=lambda pair: (-pairs.count(pair), pair))` prefers many, then small.",
@@ -215,6 +322,8 @@ merge = my_merge  # the name under which the lesson has it
         ("h\u00e9 h\u00e9h\u00e9, h\u00e9!", 4),
         ("abcabcabc", 1),
         ("zyzyxwxw", 3),
+        ("xaxbxcxd", 2),
+        ("to be or not to be", 6),
     ],
     mistakes=[
         Mistake(
@@ -290,6 +399,42 @@ merge = my_merge  # the name under which the lesson has it
             {
                 "        best = min(pairs, key=lambda pair: (-pairs.count(pair), pair))": (
                     "        pairs = set(pairs)\n        best = min(pairs)"
+                ),
+            },
+        ),
+        Mistake(
+            "largest_plus_one",
+            "You number on from the largest id in the text. The ids 0 to 255 all belong to bytes, "
+            "also to those that do not occur here: the first new id is 256.",
+            {"256 + k": "max(ids) + 1"},
+            {"256 + k": "max(list(text.encode()) + list(merges.values())) + 1"},
+            {"256 + k": "len(set(text.encode())) + k"},
+        ),
+        Mistake(
+            "not_overlapping",
+            "You count every second pair only. Each token but the last is the left half of a pair.",
+            {"list(zip(ids, ids[1:]))": "list(zip(ids[::2], ids[1::2]))"},
+        ),
+        Mistake(
+            "splits_at_spaces",
+            "You cut the text at its spaces first, and the spaces are lost. Here the text is one "
+            "sequence of bytes, and pairs may contain a space.",
+            _within_words,
+        ),
+        Mistake(
+            "texts_for_ids",
+            "The keys of your dict are pieces of text or bytes. A pair is two *ids*, such as (97, "
+            "98).",
+            _pairs_of_bytes,
+        ),
+        Mistake(
+            "each_pair_once",
+            "A pair can be learned again: you leave out ids that are new. New ids take part in "
+            "later rounds like all others.",
+            {
+                "        best = min(pairs, key": (
+                    "        pairs = [p for p in pairs if max(p) < 256] or pairs\n"
+                    "        best = min(pairs, key"
                 ),
             },
         ),
@@ -420,6 +565,14 @@ def encode(text, merges):
         ids = merge(ids, pair, merges[pair])  #| apply it
 
 
+def _or_else(ids, vocab, otherwise):
+    """All of the text if every byte of it is sound, and else nothing of it."""
+    try:
+        return b"".join(vocab[i] for i in ids).decode()
+    except UnicodeDecodeError:
+        return otherwise
+
+
 @define(
     level=1,
     minutes=5,
@@ -434,8 +587,20 @@ def encode(text, merges):
         ([0, 1, 0], {0: b"a", 1: b" b"}),
         ([2, 3, 1], {1: b"!", 2: b"\xe4\xbd", 3: b"\xa0"}),
         ([0, 2], {0: b"ok ", 2: b"\xe4\xbd"}),
-        ([], {0: b"a"}),
+        edge(
+            "nothing",
+            "It goes wrong only where there are no tokens at all: their text is the empty string.",
+            [],
+            {0: b"a"},
+        ),
         ([5, 6], {5: b"caf", 6: "\u00e9".encode()}),
+        edge(
+            "white_space",
+            "It goes wrong only where white space stands at an end of the text. It belongs to the "
+            "text.",
+            [1, 0, 1],
+            {0: b"a", 1: b" \n"},
+        ),
     ],
     mistakes=[
         Mistake(
@@ -447,6 +612,8 @@ def encode(text, merges):
                     '"".join(vocab[i].decode("utf-8", errors="replace") for i in ids)'
                 )
             },
+            lambda ids, vocab: "".join(vocab[i].decode() for i in ids),
+            lambda ids, vocab: "".join(vocab[i].decode(errors="ignore") for i in ids),
         ),
         Mistake(
             "strict",
@@ -474,6 +641,31 @@ def encode(text, merges):
             "bytes",
             "You return bytes. Decode them into a string.",
             {'.decode("utf-8", errors="replace")': ""},
+        ),
+        Mistake(
+            "all_or_nothing",
+            "One broken byte, and the whole text is gone. Only what is broken becomes \ufffd; the "
+            'rest can be read: `errors="replace"`.',
+            lambda ids, vocab: _or_else(ids, vocab, "\ufffd"),
+            lambda ids, vocab: _or_else(ids, vocab, ""),
+        ),
+        Mistake(
+            "repr",
+            "`str(...)` of bytes shows how Python writes them down, with b and quotation marks. "
+            "`.decode` reads them as text.",
+            lambda ids, vocab: "".join(str(vocab[i]) for i in ids),
+            lambda ids, vocab: str(b"".join(vocab[i] for i in ids)),
+        ),
+        Mistake(
+            "escapes",
+            'Broken bytes show as an escape with a backslash. Show \ufffd: `errors="replace"`.',
+            {'"replace"': '"backslashreplace"'},
+        ),
+        Mistake(
+            "ids_as_characters",
+            "You turn the ids themselves into characters. Look up in `vocab` which bytes an id "
+            "stands for.",
+            lambda ids, vocab: "".join(map(chr, ids)),
         ),
     ],
 )

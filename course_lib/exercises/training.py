@@ -5,7 +5,16 @@ import math
 import torch
 from torch.nn import functional as F
 
-from course_lib.grading import Mistake, define, parsons, prediction, question, wave, whole
+from course_lib.grading import Mistake, define, edge, parsons, prediction, question, wave, whole
+
+
+def _given(logits, idx):
+    """The probability that each true next token was given, (B, T - 1)."""
+    return logits[:, :-1].softmax(-1).gather(-1, idx[:, 1:, None])
+
+
+_ROWS = """For a batch of one row it is right, and for several rows it is not. Rows are separate
+texts: no token predicts one of another row, and all predictions count alike."""
 
 
 @define(
@@ -20,9 +29,10 @@ from course_lib.grading import Mistake, define, parsons, prediction, question, w
     ],
     insight="A model that knows nothing scores ln V. Anything else at step 0 is a bug.",
     probes=lambda: [
-        (wave(2, 4, 5, scale=2), whole(2, 4, below=5)),
+        edge("rows", _ROWS, wave(2, 4, 5, scale=2), whole(2, 4, below=5)),
         (wave(1, 3, 4, phase=1, scale=3), whole(1, 3, below=4, phase=1)),
-        (wave(3, 2, 3, phase=2), whole(3, 2, below=3, phase=4)),
+        edge("rows", _ROWS, wave(3, 2, 3, phase=2), whole(3, 2, below=3, phase=4)),
+        (wave(1, 5, 3, phase=5, scale=3), whole(1, 5, below=3, phase=2)),
     ],
     mistakes=[
         Mistake(
@@ -106,6 +116,57 @@ from course_lib.grading import Mistake, define, parsons, prediction, question, w
                 ),
             },
         ),
+        Mistake(
+            "shifted_after_flattening",
+            "You flatten first and shift then, so the last token of a row has to predict the first "
+            "of the next row, which is another text. Shift along time while the rows are still "
+            "apart.",
+            {
+                "logits[:, :-1].reshape(-1, V)": "logits.reshape(-1, V)[:-1]",
+                "idx[:, 1:].reshape(-1)": "idx.reshape(-1)[1:]",
+            },
+        ),
+        Mistake(
+            "divided_by_all",
+            "You divide by B * T. The last position of a row has no target, so there are "
+            "B * (T - 1) predictions.",
+            lambda logits, idx: my_lm_loss(logits, idx) * (1 - 1 / idx.size(1)),
+        ),
+        Mistake(
+            "not_averaged",
+            "You return one surprise per prediction. Take the mean of them all.",
+            lambda logits, idx: F.cross_entropy(
+                logits[:, :-1].transpose(1, 2), idx[:, 1:], reduction="none"
+            ),
+            lambda logits, idx: F.cross_entropy(
+                logits[:, :-1].flatten(0, 1), idx[:, 1:].flatten(), reduction="none"
+            ),
+        ),
+        Mistake(
+            "sign",
+            "The minus sign is missing: log-probabilities are negative, a loss is positive.",
+            lambda logits, idx: -my_lm_loss(logits, idx),
+        ),
+        Mistake(
+            "no_log",
+            "The log is missing: you average the probabilities of the true tokens.",
+            lambda logits, idx: _given(logits, idx).mean(),
+            lambda logits, idx: -_given(logits, idx).mean(),
+            lambda logits, idx: 1 - _given(logits, idx).mean(),
+        ),
+        Mistake(
+            "log_of_mean",
+            "You average probabilities and then take the log. Average the logs.",
+            lambda logits, idx: -_given(logits, idx).mean().log(),
+        ),
+        Mistake(
+            "shift_two",
+            "You compare the logits at t with the token at t + 2. The next one is at t + 1.",
+            lambda logits, idx: (
+                my_lm_loss(logits[:, :-1], idx[:, 1:]) if idx.size(1) > 2 else idx.sum()
+            ),
+            lambda logits, idx: F.cross_entropy(logits[:, :-2].flatten(0, 1), idx[:, 2:].flatten()),
+        ),
     ],
 )
 def my_lm_loss(logits, idx):
@@ -116,12 +177,31 @@ def my_lm_loss(logits, idx):
     return F.cross_entropy(guesses, targets)  #| one number
 
 
+_CORRECTION = "    m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)"
+
+
+_DECAY = """It goes wrong only where there is weight decay. The decay subtracts lr * wd * p, with p
+as it was before the step, and does nothing else."""
+_EPS = """It goes wrong only where `eps` is large. It is added to the root of v_hat, outside, and
+the sum divides m_hat."""
+_EARLY = """It goes wrong only in the first steps, and the corrections are what matters there: m and
+v are divided by 1 - b1**t and 1 - b2**t, for the step alone."""
+
+
+def _adam(shape, t, lr=0.1, b1=0.9, b2=0.99, eps=1e-8, wd=0.0, fresh=False):
+    """The arguments of a step: in the middle of training, or from means that are still zero."""
+    m, v = wave(*shape, phase=4, scale=0.2), wave(*shape, phase=5, scale=0.3) ** 2
+    m, v = (torch.zeros(shape), torch.zeros(shape)) if fresh else (m, v)
+    return wave(*shape, phase=t), wave(*shape, phase=t + 1), m, v, t, lr, b1, b2, eps, wd
+
+
 @define(
     level=2,
     minutes=15,
     task="""Do one step of AdamW for one parameter `p` with gradient `g`: update the running means
     `m` (of the gradient) and `v` (of its square), correct both for their start at zero (`t`
-    counts from 1), and take a step with *decoupled* weight decay. Return the new p, m and v.""",
+    counts from 1), and take a step with *decoupled* weight decay. `eps` is added to the root, and
+    the decay is a share of `p` as it was before the step. Return the new p, m and v.""",
     hints=[
         "Four lines: two running means, two corrections, one step.",
         "A running mean: m = b1 * m + (1 - b1) * g. After t steps it lacks a factor 1 - b1**t.",
@@ -130,42 +210,14 @@ def my_lm_loss(logits, idx):
     insight="In the first step every weight moves by almost exactly lr, whatever the size of its "
     "gradient: Adam does not care about the scale.",
     probes=lambda: [
-        (
-            wave(3, 2),
-            wave(3, 2, phase=1),
-            torch.zeros(3, 2),
-            torch.zeros(3, 2),
-            1,
-            0.1,
-            0.9,
-            0.99,
-            1e-8,
-            0.1,
-        ),
-        (
-            wave(4, phase=2),
-            wave(4, phase=3),
-            wave(4, phase=4, scale=0.2),
-            wave(4, phase=5, scale=0.3) ** 2,
-            5,
-            0.05,
-            0.8,
-            0.95,
-            0.2,
-            0.5,
-        ),
-        (
-            wave(2, phase=6),
-            wave(2, phase=7),
-            wave(2, phase=8),
-            wave(2, phase=9) ** 2,
-            3,
-            0.2,
-            0.7,
-            0.9,
-            0.05,
-            0.0,
-        ),
+        _adam((3, 2), t=1, wd=0.1, fresh=True),
+        _adam((4,), t=5, b1=0.8, b2=0.95, eps=0.2, wd=0.5),
+        _adam((2,), t=3, b1=0.7, b2=0.9, eps=0.05, wd=0.0),
+        _adam((3,), t=90, b1=0.7, b2=0.6),
+        edge("decay", _DECAY, *_adam((3,), t=90, b1=0.7, b2=0.6, wd=0.5)),
+        edge("eps", _EPS, *_adam((3,), t=90, b1=0.7, b2=0.6, eps=0.3)),
+        edge("early", _EARLY, *_adam((3,), t=2, b1=0.7, b2=0.6)),
+        edge("early", _EARLY, *_adam((3,), t=1, b1=0.7, b2=0.6, fresh=True)),
     ],
     mistakes=[
         Mistake(
@@ -234,6 +286,9 @@ def my_lm_loss(logits, idx):
                 "b1 * m + (1 - b1) * g": "b2 * m + (1 - b2) * g",
                 "b2 * v + (1 - b2) * g * g": "b1 * v + (1 - b1) * g * g",
             },
+            lambda p, g, m, v, t, lr, b1, b2, eps, wd: adamw_step(
+                p, g, m, v, t, lr, b2, b1, eps, wd
+            ),
         ),
         Mistake(
             "corrected_means_kept",
@@ -286,6 +341,64 @@ def my_lm_loss(logits, idx):
                 "    return p, m, v": "    p = p - lr * wd * p\n    return p, m, v",
             },
         ),
+        Mistake(
+            "other_correction",
+            "Each mean is corrected with its *own* beta: m lacks a factor 1 - b1**t, and v one of "
+            "1 - b2**t.",
+            *(
+                {_CORRECTION: f"    m_hat = m / (1 - {x}**t)\n    v_hat = v / (1 - {y}**t)"}
+                for x, y in (("b1", "b1"), ("b2", "b2"), ("b2", "b1"))
+            ),
+        ),
+        Mistake(
+            "old_means_kept",
+            "You return the old m and v, so the optimiser never remembers anything.",
+            {
+                "    m = b1 * m": "    old = m, v\n    m = b1 * m",
+                "return p, m, v": "return p, *old",
+            },
+        ),
+        Mistake(
+            "correction_inverted",
+            "You multiply by 1 - b**t. Divide: the means are too *small* at first.",
+            {_CORRECTION: "    m_hat = m * (1 - b1**t)\n    v_hat = v * (1 - b2**t)"},
+        ),
+        Mistake(
+            "square_of_mean",
+            "You square the mean of the gradients. v is the mean of the squares: square g itself.",
+            {"    v = b2 * v": "    a = m\n    v = b2 * v", "(1 - b2) * g * g": "(1 - b2) * a * a"},
+        ),
+        Mistake(
+            "old_means_used",
+            "The step uses the means as they were before this gradient. Update m and v first.",
+            {
+                "    m = b1 * m": "    before = m, v\n    m = b1 * m",
+                "m / (1 - b1**t), v / (1 - b2**t)": (
+                    "before[0] / (1 - b1**t), before[1] / (1 - b2**t)"
+                ),
+            },
+        ),
+        Mistake(
+            "sign_only",
+            "You use only the sign of m_hat. Adam divides m_hat by the root of v_hat.",
+            {
+                "    p = p - lr": "    way = m_hat.sign()\n    p = p - lr",
+                "m_hat / (torch.sqrt(v_hat) + eps)": "way",
+            },
+        ),
+        Mistake(
+            "absolute_value",
+            "v is the mean of the *squares* of the gradient, and not of its absolute values.",
+            {
+                "    v = b2 * v": "    a = g.abs()\n    v = b2 * v",
+                "(1 - b2) * g * g": "(1 - b2) * a",
+            },
+        ),
+        Mistake(
+            "no_eps",
+            "`eps` is not used. It keeps the step finite where v_hat is 0.",
+            {"    m = b1 * m": "    eps = 0.0\n    m = b1 * m"},
+        ),
     ],
 )
 def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
@@ -297,13 +410,22 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
     return p, m, v
 
 
+_WARMUP = """It goes wrong only in the warm-up. That is a straight line which begins with
+max_lr / warmup at step 0 and reaches max_lr at its last step, warmup - 1."""
+_COSINE = """It goes wrong only between the warm-up and `total`. There it is half a cosine, from
+max_lr at step `warmup` down to min_lr at step `total`, and halfway in the middle."""
+_END = "It goes wrong only from step `total` on. From there the rate stays at `min_lr`."
+_NO_WARMUP = """It goes wrong only where `warmup` is 0. Then step 0 already stands at the top of the
+cosine, and nothing may be divided by `warmup`."""
+
+
 @define(
     level=1,
     minutes=10,
     meta=False,
     task="""Write the schedule of the learning rate from memory: linear warm-up to `max_lr` in
-    `warmup` steps (never 0, not even at step 0), then half a cosine down to `min_lr` at step
-    `total`, and `min_lr` ever after.""",
+    `warmup` steps (step 0 has `max_lr / warmup`; with `warmup` = 0 there is none), then half a
+    cosine down to `min_lr` at step `total`, and `min_lr` ever after.""",
     hints=[
         "Three phases, and the cosine needs a number that goes from 0 to 1 between warmup and "
         "total.",
@@ -311,16 +433,16 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
     ],
     insight="Plot a schedule before you train with it: a wrong one costs hours and never crashes.",
     probes=lambda: [
-        (0, 10, 110, 1.0, 0.1),
-        (4, 10, 110, 0.5, 0.1),
-        (9, 10, 110, 1.0, 0.1),
-        (10, 10, 110, 1.0, 0.1),
-        (35, 10, 110, 1.0, 0.1),
-        (60, 10, 110, 3e-3, 3e-4),
-        (109, 10, 110, 1.0, 0.1),
-        (110, 10, 110, 1.0, 0.1),
-        (150, 10, 110, 1.0, 0.1),
-        (0, 0, 5, 2.0, 0.5),
+        *(edge("warmup", _WARMUP, *a) for a in [(0, 10, 110, 1.0, 0.1), (4, 10, 110, 0.5, 0.1)]),
+        *(edge("warmup", _WARMUP, *a) for a in [(9, 10, 110, 1.0, 0.1), (0, 5, 45, 2.0, 0.6)]),
+        *(edge("cosine", _COSINE, *a) for a in [(10, 10, 110, 1.0, 0.1), (35, 10, 110, 1.0, 0.1)]),
+        *(edge("cosine", _COSINE, *a) for a in [(60, 10, 110, 3e-3, 3e-4), (109, 10, 110, 1, 0.1)]),
+        *(edge("cosine", _COSINE, *a) for a in [(15, 5, 45, 2.0, 0.4), (44, 5, 45, 2.0, 0.4)]),
+        *(edge("end", _END, *a) for a in [(110, 10, 110, 1.0, 0.1), (150, 10, 110, 1.0, 0.1)]),
+        *(
+            edge("without_warmup", _NO_WARMUP, *a)
+            for a in [(0, 0, 5, 2.0, 0.5), (3, 0, 5, 2.0, 0.5)]
+        ),
     ],
     mistakes=[
         Mistake(
@@ -343,7 +465,7 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
             "Progress must be 0 where the warm-up ends, or the schedule jumps there: "
             "(step - warmup) / (total - warmup).",
             {"(step - warmup) / (total - warmup)": "step / total"},
-            {"(step - warmup) / (total - warmup)": "(step - warmup) / total"},
+            {"(step - warmup) / (total - warmup)": "step / (total - warmup)"},
         ),
         Mistake(
             "min_added",
@@ -415,6 +537,66 @@ def adamw_step(p, g, m, v, t, lr, b1, b2, eps, wd):
             "The warm-up does not reach `max_lr`: divide by `warmup`.",
             {"(step + 1) / warmup": "(step + 1) / (warmup + 1)"},
         ),
+        Mistake(
+            "never_one",
+            "Progress never reaches 1, so at `total` the rate jumps down to min_lr. Between the "
+            "end of the warm-up and `total` there are total - warmup steps: divide by that.",
+            {"(step - warmup) / (total - warmup)": "(step - warmup) / total"},
+            {"(step - warmup) / (total - warmup)": "(step - warmup) / (total + warmup)"},
+        ),
+        Mistake(
+            "progress_off_by_one",
+            "Progress is one step off: it is exactly 0 at step `warmup` and exactly 1 at step "
+            "`total`.",
+            {"(step - warmup) / (total - warmup)": "(step + 1 - warmup) / (total - warmup)"},
+            {"(step - warmup) / (total - warmup)": "(step - warmup) / (total - 1 - warmup)"},
+            {"(step - warmup) / (total - warmup)": "(step - warmup) / (total + 1 - warmup)"},
+            {"(step - warmup) / (total - warmup)": "(step + 1 - warmup) / (total + 1 - warmup)"},
+        ),
+        Mistake(
+            "warmup_too_long",
+            "The warm-up lasts one step too long and rises above `max_lr`: with steps counted from "
+            "0 it is over at step `warmup`.",
+            {"step < warmup": "step <= warmup"},
+            lambda step, warmup, *rest: (
+                rest[1] * (step + 1) / warmup
+                if step == warmup != 0
+                else my_lr_at(step, warmup, *rest)
+            ),
+        ),
+        Mistake(
+            "exponential",
+            "You let it fall by a constant factor per step. Here it is half a cosine.",
+            {
+                "min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * progress))": (
+                    "max_lr * (min_lr / max_lr) ** progress"
+                ),
+            },
+        ),
+        Mistake(
+            "degrees",
+            "`math.cos` takes its argument in radians: half a turn is pi, and not 180.",
+            {"math.pi * progress": "180 * progress"},
+        ),
+        Mistake(
+            "warmup_by_total",
+            "The warm-up is divided by the wrong number of steps. It reaches `max_lr` after "
+            "`warmup` of them.",
+            {"(step + 1) / warmup": "(step + 1) / total"},
+            {"(step + 1) / warmup": "(step + 1) / (total - warmup)"},
+        ),
+        Mistake(
+            "min_at_least",
+            "In the warm-up you do not let the rate fall below `min_lr`. The line starts near 0.",
+            {"max_lr * (step + 1) / warmup": "max(min_lr, max_lr * (step + 1) / warmup)"},
+        ),
+        Mistake(
+            "swapped_ends",
+            "`max_lr` and `min_lr` have changed places.",
+            lambda step, warmup, total, max_lr, min_lr: my_lr_at(
+                step, warmup, total, min_lr, max_lr
+            ),
+        ),
     ],
 )
 def my_lr_at(step, warmup, total, max_lr, min_lr):
@@ -425,6 +607,11 @@ def my_lr_at(step, warmup, total, max_lr, min_lr):
         return min_lr
     progress = (step - warmup) / (total - warmup)  #| 0 after the warm-up, 1 at total
     return min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * progress))  #| the cosine
+
+
+_LONG = """Gradients that are short enough come out right, and those that are too long do not. All
+of them are multiplied by one factor, max_norm divided by their joint norm."""
+_SHORT = "It goes wrong only where the gradients are short enough. Then they stay as they are."
 
 
 @define(
@@ -441,9 +628,11 @@ def my_lr_at(step, warmup, total, max_lr, min_lr):
     insight="Clipping keeps the direction and limits the length of a step: a seat belt, not a "
     "brake.",
     probes=lambda: [
-        ([wave(2, 3, scale=3), wave(4, phase=1, scale=2)], 1.0),
-        ([wave(2, phase=2, scale=0.1), wave(2, 2, phase=3, scale=0.1)], 1.0),
-        ([wave(3, phase=4, scale=5), wave(2, phase=5, scale=0.5), wave(1, phase=6)], 2.0),
+        edge("long", _LONG, [wave(2, 3, scale=3), wave(4, phase=1, scale=2)], 1.0),
+        edge("long", _LONG, [wave(3, scale=30), wave(2, 2, phase=1, scale=20)], 2.0),
+        edge("short", _SHORT, [wave(2, phase=2, scale=0.1), wave(2, 2, scale=0.1)], 1.0),
+        edge("short", _SHORT, [wave(3, phase=2), wave(2, 2, phase=3)], 9.0),
+        edge("long", _LONG, [wave(3, phase=4, scale=5), wave(2, phase=5, scale=0.5), wave(1)], 2.0),
     ],
     mistakes=[
         Mistake(
@@ -509,6 +698,45 @@ def my_lr_at(step, warmup, total, max_lr, min_lr):
             "largest_number",
             "You take the largest single number. The norm counts all of them.",
             {"torch.sqrt(sum(g.pow(2).sum() for g in grads))": "max(g.abs().max() for g in grads)"},
+        ),
+        Mistake(
+            "mean_square",
+            "You take the root of the *mean* square. The length of a vector is the root of the "
+            "sum.",
+            {
+                "torch.sqrt(sum(g.pow(2).sum() for g in grads))": (
+                    "(sum(g.pow(2).sum() for g in grads) / sum(g.numel() for g in grads)).sqrt()"
+                ),
+            },
+        ),
+        Mistake(
+            "mean_of_norms",
+            "You take the mean of the single norms. One norm counts all numbers of all tensors.",
+            {
+                "torch.sqrt(sum(g.pow(2).sum() for g in grads))": (
+                    "sum(g.norm() for g in grads) / len(grads)"
+                ),
+            },
+        ),
+        Mistake(
+            "only_the_long",
+            "You scale only the tensors that are too long themselves. One factor scales all of "
+            "them.",
+            {
+                "[g * scale for g in grads]": "[g * scale if g.norm() > max_norm else g for g in "
+                "grads]"
+            },
+        ),
+        Mistake(
+            "root_of_factor",
+            "You scale by the root of the factor. The length goes with the factor itself.",
+            {"min(1.0, max_norm / total)": "min(1.0, max_norm / total) ** 0.5"},
+            {"min(1.0, max_norm / total)": "min(1.0, max_norm / total) ** 2"},
+        ),
+        Mistake(
+            "zeroed",
+            "Gradients that are too long become 0. They are shortened, and keep their direction.",
+            {"min(1.0, max_norm / total)": "float(total <= max_norm)"},
         ),
     ],
 )
@@ -599,6 +827,41 @@ def my_clip_gradients(grads, max_norm):
                 ),
             },
         ),
+        Mistake(
+            "no_inner_mean",
+            "`g` must be the gradient of the *mean* over its micro-batch: its division by the "
+            "number of rows is missing.",
+            {
+                "    total = torch.zeros_like(w)": (
+                    "    rows = len(xs[0])\n    total = torch.zeros_like(w)"
+                ),
+                "total + g / len(xs)": "total + g * rows / len(xs)",
+            },
+        ),
+        Mistake(
+            "two_missing",
+            "The derivative of a square has a factor 2. It is missing or too much.",
+            lambda w, xs, ys: accumulated_gradient(w, xs, ys) / 2,
+            lambda w, xs, ys: accumulated_gradient(w, xs, ys) * 2,
+        ),
+        Mistake(
+            "subtracted",
+            "You subtract the gradients from `total`. Add them; walking downhill comes later.",
+            lambda w, xs, ys: -accumulated_gradient(w, xs, ys),
+        ),
+        Mistake(
+            "weights",
+            "These are new weights. The gradient is asked for, and the optimiser takes the step.",
+            lambda w, xs, ys: w - accumulated_gradient(w, xs, ys),
+        ),
+        Mistake(
+            "one_too_few",
+            "One micro-batch is missing.",
+            lambda w, xs, ys: accumulated_gradient(w, xs[1:], ys[1:]),
+            lambda w, xs, ys: accumulated_gradient(w, xs[:-1], ys[:-1]),
+            lambda w, xs, ys: accumulated_gradient(w, xs[1:], ys[1:]) * (len(xs) - 1) / len(xs),
+            lambda w, xs, ys: accumulated_gradient(w, xs[:-1], ys[:-1]) * (len(xs) - 1) / len(xs),
+        ),
     ],
 )
 def accumulated_gradient(w, xs, ys):
@@ -623,7 +886,7 @@ def accumulated_gradient(w, xs, ys):
     ],
     insight="The stream has the same size at layer 1 and at layer 48, so the same learning rate "
     "works.",
-    probes=lambda: [(1,), (12,), (48,)],
+    probes=lambda: [(1,), (12,), (48,), (3,)],
     mistakes=[
         Mistake(
             "one_per_block",
@@ -648,7 +911,8 @@ def accumulated_gradient(w, xs, ys):
         ),
         Mistake(
             "two_outside",
-            "The 2 belongs under the root, with n_layer.",
+            "You divide by twice the root of n_layer. The 2 belongs under the root, with n_layer: "
+            "a block has two writers (and not four).",
             {"math.sqrt(2 * n_layer)": "(2 * math.sqrt(n_layer))"},
         ),
         Mistake(
@@ -672,6 +936,29 @@ def accumulated_gradient(w, xs, ys):
             "added",
             "Each of n_layer blocks writes twice: multiply by 2, do not add it.",
             {"2 * n_layer": "(2 + n_layer)"},
+        ),
+        Mistake(
+            "layers_outside",
+            "The root covers the 2 alone. `n_layer` stands under it, too: sqrt(2 * n_layer). And "
+            "what comes behind a division needs brackets to be part of it.",
+            {"0.02 / math.sqrt(2 * n_layer)": "0.02 / math.sqrt(2) * n_layer"},
+            {"0.02 / math.sqrt(2 * n_layer)": "0.02 / math.sqrt(2) / n_layer"},
+        ),
+        Mistake(
+            "whole_root",
+            "You cut the root to a whole number. Standard deviations are no integers: `math.sqrt`.",
+            {"math.sqrt(": "math.isqrt("},
+        ),
+        Mistake(
+            "squared",
+            "You divide by the square of the number of writers. It is the root that is needed.",
+            {"math.sqrt(2 * n_layer)": "(2 * n_layer) ** 2"},
+        ),
+        Mistake(
+            "off_by_one",
+            "You count one writer too many or too few. n_layer blocks write 2 * n_layer times.",
+            {"2 * n_layer": "2 * n_layer + 1"},
+            {"2 * n_layer": "2 * n_layer - 1"},
         ),
     ],
 )

@@ -4,7 +4,11 @@ import math
 
 import torch
 
-from course_lib.grading import Mistake, define, prediction, question, wave, whole
+from course_lib.grading import Mistake, define, edge, prediction, question, wave, whole
+
+_GAIN = "It goes wrong only where `gain` is not 1. What was normalised is multiplied by it."
+_BIAS = "It goes wrong only where `bias` is not 0. It is added at the very end."
+_EPS = "It goes wrong only where `eps` is large. It is added to the variance, under the root."
 
 
 @define(
@@ -20,9 +24,21 @@ from course_lib.grading import Mistake, define, prediction, question, wave, whol
     insight="Every token is brought to the same size before it is read, so that no token can shout "
     "the others down.",
     probes=lambda: [
+        edge("gain", _GAIN, wave(2, 3, 4), wave(4, phase=1), torch.zeros(4), 1e-9),
+        edge("bias", _BIAS, wave(2, 3, 4), torch.ones(4), wave(4, phase=2), 1e-9),
         (wave(2, 3, 4), wave(4, phase=1), wave(4, phase=2), 1e-5),
+        edge("eps", _EPS, wave(2, 3, 4), torch.ones(4), torch.zeros(4), 0.5),
+        (wave(1, 2, 4, phase=2, scale=4), torch.ones(4), torch.zeros(4), 1e-9),
         (wave(3, 3, 3, phase=3, scale=5), wave(3, phase=4) + 2, wave(3, phase=5), 0.5),
-        (torch.ones(1, 2, 4), torch.ones(4), wave(4, phase=6), 1e-5),
+        edge(
+            "equal_features",
+            "It goes wrong only where all features of a token are equal. Its variance is 0, and "
+            "`eps` under the root is there for that: the token becomes 0, and then `bias`.",
+            torch.ones(1, 2, 4),
+            torch.ones(4),
+            wave(4, phase=6),
+            1e-5,
+        ),
         (wave(2, 2, phase=7) + 3, wave(2, phase=8), torch.zeros(2), 0.1),
     ],
     mistakes=[
@@ -98,6 +114,38 @@ from course_lib.grading import Mistake, define, prediction, question, wave, whol
                 "+ eps) * gain + bias": "((x - mean) / torch.sqrt(var + eps) + bias) * gain"
             },
         ),
+        Mistake(
+            "gain_plus_one",
+            "You multiply by 1 + gain. The gain is the factor itself, and starts at 1 in a new "
+            "model.",
+            {"* gain +": "* (1 + gain) +"},
+        ),
+        Mistake(
+            "range",
+            "You divide by the largest number or by the range. It is the standard deviation.",
+            {"torch.sqrt(var + eps)": "(x.amax(-1, True) - x.amin(-1, True) + eps)"},
+            {"torch.sqrt(var + eps)": "((x - mean).abs().amax(-1, keepdim=True) + eps)"},
+        ),
+        Mistake(
+            "length",
+            "You divide by the length of the vector, which is larger by the root of C. The "
+            "variance is a *mean* of squares.",
+            {"x.var(dim=-1, keepdim=True, unbiased=False)": "(x - mean).pow(2).sum(-1, True)"},
+        ),
+        Mistake(
+            "absolute_deviation",
+            "This is the mean absolute deviation. The standard deviation is the root of the mean "
+            "*square*.",
+            {"torch.sqrt(var + eps)": "((x - mean).abs().mean(-1, keepdim=True) + eps)"},
+        ),
+        Mistake(
+            "squares_not_centred",
+            "The variance is the mean square of x *minus its mean*. You take the mean square of x "
+            "itself.",
+            {
+                "x.var(dim=-1, keepdim=True, unbiased=False)": "(x * x).mean(dim=-1, keepdim=True)",
+            },
+        ),
     ],
 )
 def my_layer_norm(x, gain, bias, eps):
@@ -122,6 +170,7 @@ def my_layer_norm(x, gain, bias, eps):
         (wave(2, 4, scale=3),),
         (torch.tensor([-6.0, -0.75, 0.0, 0.5, 8.0]),),
         (torch.tensor(1.5),),
+        (torch.tensor([-3.0, -2.5]),),
     ],
     mistakes=[
         Mistake(
@@ -212,6 +261,45 @@ def my_layer_norm(x, gain, bias, eps):
                 ),
             },
         ),
+        Mistake(
+            "constant_cubed",
+            "You cube 0.044715 along with x. Only x is cubed: `**` binds more tightly than `*`, so "
+            "no brackets are needed.",
+            {"0.044715 * x**3": "(0.044715 * x) ** 3"},
+        ),
+        Mistake(
+            "bracket_cubed",
+            "You cube the whole bracket. Only the second x in it is cubed.",
+            {"(x + 0.044715 * x**3)": "(x + 0.044715 * x) ** 3"},
+        ),
+        Mistake(
+            "factor_outside",
+            "sqrt(2 / pi) stands inside the tanh, and yours stands in front of it.",
+            {
+                "torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))": (
+                    "math.sqrt(2 / math.pi) * torch.tanh(x + 0.044715 * x**3)"
+                ),
+            },
+        ),
+        Mistake(
+            "sigmoid_for_tanh",
+            "You use a sigmoid, from 0 to 1, in the place of tanh, from -1 to 1.",
+            {"torch.tanh(": "torch.sigmoid("},
+        ),
+        Mistake(
+            "minus_cubic",
+            "The cubic term is added, and you subtract it.",
+            {"x + 0.044715": "x - 0.044715"},
+        ),
+        Mistake(
+            "one_inside",
+            "The 1 stands inside the tanh. It is added to the tanh: 1 + tanh(...).",
+            {
+                "(1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))": (
+                    "torch.tanh(1 + math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))"
+                ),
+            },
+        ),
     ],
 )
 def my_gelu(x):
@@ -292,8 +380,10 @@ def _norm_2(x):
         ),
         Mistake(
             "same_norm",
-            "You use `ln_1` twice. The MLP has a layer norm of its own, `ln_2`.",
+            "You use one layer norm twice. Attention reads through `ln_1` and the MLP through "
+            "`ln_2`.",
             {"ln_2(x)": "ln_1(x)"},
+            {"ln_1(x)": "ln_2(x)"},
         ),
         Mistake(
             "mlp_first",
@@ -329,6 +419,26 @@ def _norm_2(x):
             "not to the stream as it is then.",
             {"x = x + attn": "h = x + attn", "mlp(ln_2(x))": "mlp(ln_2(h))"},
         ),
+        Mistake(
+            "stream_doubled",
+            "The stream is added once too often: x + (x + ...). Each half adds only what it found.",
+            {"x = x + attn": "x = x + x + attn"},
+            {"x = x + mlp": "x = x + x + mlp"},
+        ),
+        Mistake(
+            "chained",
+            "The MLP reads the *output* of attention alone. It reads the stream, to which that "
+            "output was added.",
+            lambda x, ln_1, attn, ln_2, mlp: x + mlp(ln_2(attn(ln_1(x)))),
+            lambda x, ln_1, attn, ln_2, mlp: x + (a := attn(ln_1(x))) + mlp(ln_2(a)),
+        ),
+        Mistake(
+            "norm_at_the_end",
+            "You normalise the stream when the block is done. GPT-2 leaves the stream as it is, "
+            "and only what is *read* is normalised.",
+            lambda x, ln_1, attn, ln_2, mlp: ln_2(block(x, ln_1, attn, ln_2, mlp)),
+            lambda x, ln_1, attn, ln_2, mlp: block(ln_1(x), lambda y: y, attn, ln_2, mlp),
+        ),
     ],
 )
 def block(x, ln_1, attn, ln_2, mlp):
@@ -351,7 +461,7 @@ def block(x, ln_1, attn, ln_2, mlp):
     "infer order, slowly; this addition hands it to the first layer.)",
     probes=lambda: [
         (whole(2, 3, below=5), wave(5, 4), wave(6, 4, phase=1)),
-        (whole(1, 4, below=3, phase=2), wave(3, 2, phase=2), wave(4, 2, phase=3)),
+        (whole(1, 4, below=3, phase=2), wave(3, 2, phase=2), wave(5, 2, phase=3)),
         (whole(3, 1, below=4, phase=1), wave(4, 3, phase=4), wave(5, 3, phase=5)),
     ],
     mistakes=[
@@ -381,11 +491,13 @@ def block(x, ln_1, attn, ln_2, mlp):
             "Every token gets the same position. Token t gets row t.",
             {"wpe[: idx.size(1)]": "wpe[idx.size(1) - 1]"},
             {"wpe[: idx.size(1)]": "wpe[0]"},
+            {"wpe[: idx.size(1)]": "wpe[idx.size(1)]"},
         ),
         Mistake(
             "by_batch",
             "You count positions along the batch. Time is the second axis: `idx.size(1)`.",
             {"wpe[: idx.size(1)]": "wpe[: idx.size(0)][:, None]"},
+            {"wpe[: idx.size(1)]": "wpe[: len(idx)]"},
         ),
         Mistake(
             "concatenated",
@@ -416,6 +528,28 @@ def block(x, ln_1, attn, ln_2, mlp):
             " and begins at 0.",
             {"wpe[: idx.size(1)]": "wpe[torch.arange(idx.numel()).view(idx.shape) % len(wpe)]"},
         ),
+        Mistake(
+            "backwards",
+            "The positions run backwards. The first token gets row 0.",
+            {"wpe[: idx.size(1)]": "wpe[: idx.size(1)].flip(0)"},
+        ),
+        Mistake(
+            "averaged",
+            "You take the mean of the two vectors. They are added, and nothing is halved.",
+            lambda idx, wte, wpe: embed(idx, wte, wpe) / 2,
+        ),
+        Mistake(
+            "tables_swapped",
+            "The two tables have changed places: tokens are looked up in `wte`, positions in "
+            "`wpe`.",
+            lambda idx, wte, wpe: wpe[idx] + wte[: idx.size(1)],
+        ),
+        Mistake(
+            "sum_of_positions",
+            "Every token gets the sum of all position vectors. Token t gets row t alone.",
+            {"wpe[: idx.size(1)]": "wpe[: idx.size(1)].sum(0)"},
+            {"wpe[: idx.size(1)]": "wpe[: idx.size(1)].cumsum(0)"},
+        ),
     ],
 )
 def embed(idx, wte, wpe):
@@ -423,12 +557,21 @@ def embed(idx, wte, wpe):
     return wte[idx] + wpe[: idx.size(1)]  #| what it is, plus where it stands
 
 
+def _with_mlp_of(n):
+    """The count if the MLP were n times as wide inside as the stream."""
+    return lambda V, T, L, C: count_params(V, T, L, C) - L * ((8 - 2 * n) * C + (4 - n)) * C
+
+
+_BLOCK = """Without blocks (L = 0) the count is right, so what one block holds is not. Go through
+its layers: a linear layer from n to m has n * m weights and m biases, a layer norm has 2C."""
+
+
 @define(
     level=2,
     minutes=10,
     task="""Count the parameters of a GPT-2 with vocabulary V, context T, L layers and width C:
-    every linear layer of the blocks has a bias, and the output head is the token embedding again.
-    Fill in what one block holds.""",
+    every linear layer of the blocks has a bias, the MLP is 4C wide inside, and the output head is
+    the token embedding again. Fill in what one block holds.""",
     hints=[
         "A linear layer from n to m has n * m weights and m biases.",
         "Attention: C to 3C, and C to C. The MLP: C to 4C and back to C.",
@@ -436,7 +579,12 @@ def embed(idx, wte, wpe):
     ],
     insight="For V = 50257, T = 1024, L = 12, C = 768 this is 124,439,808: GPT-2 small, from your "
     "own arithmetic.",
-    probes=lambda: [(50257, 1024, 12, 768), (65, 32, 2, 16), (100, 8, 1, 4)],
+    probes=lambda: [
+        *(edge("block", _BLOCK, *shape) for shape in [(50257, 1024, 12, 768), (65, 32, 2, 16)]),
+        *(edge("block", _BLOCK, *shape) for shape in [(100, 8, 1, 4), (11, 7, 5, 3)]),
+        (50, 9, 0, 6),
+        (12, 5, 0, 3),
+    ],
     mistakes=[
         Mistake(
             "untied",
@@ -513,6 +661,40 @@ def embed(idx, wte, wpe):
             "no_tokens",
             "The token embedding, V rows of width C, is missing.",
             {"    return V * C": "    V = 0\n    return V * C"},
+        ),
+        Mistake(
+            "mlp_width",
+            "The MLP is four times as wide inside as the stream: C to 4C, and 4C back to C.",
+            *map(_with_mlp_of, (1, 2, 3, 8)),
+        ),
+        Mistake(
+            "mlp_biases",
+            "A linear layer has as many biases as *outputs*. The MLP's way back goes to C numbers, "
+            "so it has C of them and not 4C.",
+            lambda V, T, L, C: count_params(V, T, L, C) + L * 3 * C,
+        ),
+        Mistake(
+            "two_C_too_many",
+            "2C parameters per block are too many: the projection after the heads has C biases and "
+            "not 3C, or you count a third layer norm in each block.",
+            lambda V, T, L, C: count_params(V, T, L, C) + L * 2 * C,
+        ),
+        Mistake(
+            "projection_of_3C",
+            "The projection after the heads goes from C to C: the heads side by side are C "
+            "numbers.",
+            lambda V, T, L, C: count_params(V, T, L, C) + L * 2 * C * C,
+        ),
+        Mistake(
+            "positions_by_vocabulary",
+            "The position embedding has a row of C numbers for each place in the text, T of them.",
+            lambda V, T, L, C: count_params(V, T, L, C) - T * C + T * V,
+            lambda V, T, L, C: count_params(V, T, L, C) - T * C + T,
+        ),
+        Mistake(
+            "head_bias",
+            "You give the output head a bias. In GPT-2 it is the token embedding and nothing more.",
+            lambda V, T, L, C: count_params(V, T, L, C) + V,
         ),
     ],
 )

@@ -136,8 +136,42 @@ def relation(pairs: list[tuple]) -> tuple[str, str] | None:
         found = [test(got, want) for got, want in pairs]
         if all(found) and len(set(found)) == 1:
             return test.__name__.removeprefix("_"), found[0]
-        if all(found) and test in (_wrong_shape, _factor, _offset):
+        if all(found) and test in (_wrong_shape, _factor, _offset, _length, _added_up, _part):
             return test.__name__.removeprefix("_"), found[0]
+    return None
+
+
+def to_inputs(triples: list[tuple]) -> tuple[str, str] | None:
+    """How (got, want) are related through one of the arguments {name: value}, or None.
+
+    An input that is handed back, added to what is right or multiplied with it.
+    """
+    for name in triples[0][2]:
+        found = {_to_input(got, want, name, inputs[name]) for got, want, inputs in triples}
+        if len(found) == 1 and None not in found:
+            return "input", found.pop()
+    return None
+
+
+def _to_input(got, want, name: str, value) -> str | None:
+    if isinstance(want, (tuple, list)) and isinstance(got, (tuple, list)):
+        wrong = [i for i, (a, b) in enumerate(zip(got, want)) if not same(a, b)]
+        if len(got) != len(want) or len(wrong) != 1 or not any(map(is_tensor, want)):
+            return None
+        said = _to_input(got[wrong[0]], want[wrong[0]], name, value)
+        return said and f"Number {wrong[0] + 1} of what you return is wrong, the rest right. {said}"
+    a, b, c = array(plain(got)), array(plain(want)), array(value)
+    if not (a and b and c and a.shape == b.shape == c.shape) or not is_tensor(value):
+        return None
+    if all_close(a.flat, c.flat):
+        return f"You return `{name}` as it is."
+    rows = list(zip(a.flat, b.flat, c.flat))
+    if all_close([x - z for x, _, z in rows], b.flat):
+        return f"Your result is the expected one *plus* `{name}`."
+    if all_close([x + z for x, _, z in rows], b.flat):
+        return f"Your result is the expected one *minus* `{name}`."
+    if all_close(a.flat, [y * z for _, y, z in rows]):
+        return f"Your result is the expected one *times* `{name}`."
     return None
 
 
@@ -227,6 +261,29 @@ def _transposed(got, want):
 
 
 @_numeric
+def _places(got, want):
+    if got.shape != want.shape[:-1] or got.kind == "bool" or not want.shape or want.shape[-1] < 2:
+        return None
+    rows, n = _rows_of(want), want.shape[-1]
+    if all(x == max(range(n), key=row.__getitem__) for x, row in zip(got.flat, rows)):
+        return (
+            "You return the *places* of the largest numbers. The numbers themselves are asked for."
+        )
+
+
+@_numeric
+def _added_up(got, want):
+    for axis, stride, size in _axes(want.shape):
+        if size < 2 or got.shape != want.shape[:axis] + want.shape[axis + 1 :]:
+            continue
+        starts = [i for i in range(len(want.flat)) if i // stride % size == 0]
+        sums = [sum(want.flat[i + k * stride] for k in range(size)) for i in starts]
+        for divisor, words in ((1, "You add up"), (size, "You take the mean")):
+            if all_close(got.flat, [x / divisor for x in sums]):
+                return f"{words} along axis {axis} in the end. That axis belongs to the result."
+
+
+@_numeric
 def _wrong_shape(got, want):
     if got.shape == want.shape:
         return None
@@ -285,6 +342,57 @@ def _logarithm(got, want):
 
 
 @_numeric
+def _power(got, want):
+    """A root too few or too many, or upside down."""
+    if got.shape != want.shape or not all(0 < x < 1e15 for x in got.flat + want.flat):
+        return None
+    words = {
+        2: "the square of the expected one: a root is missing",
+        0.5: "the square root of the expected one: a root too many",
+        -1: "1 divided by the expected one: a fraction stands upside down",
+    }
+    if all(close(x, 1, 1) for x in want.flat):
+        return None
+    for power, said in words.items():
+        if all_close([x ** (1 / power) for x in got.flat], want.flat):
+            return f"Your result is {said}."
+
+
+@_numeric
+def _absolute(got, want):
+    if got.shape == want.shape and all_close(got.flat, [abs(x) for x in want.flat]):
+        return "The negative numbers have lost their sign: yours are absolute values."
+    if got.shape == want.shape and all_close(got.flat, [max(x, 0) for x in want.flat]):
+        return "Numbers below 0 became 0. They belong to the result as they are."
+
+
+@_numeric
+def _rounded(got, want):
+    if got.shape != want.shape or not 2 <= largest(want.flat) < math.inf:
+        return None
+    for cut in (math.floor, math.trunc, round):
+        if got.flat == [cut(x) for x in want.flat]:
+            return "Your numbers are cut to whole ones: `//`, `int(...)` or an integer type."
+
+
+@_numeric
+def _softmaxed(got, want):
+    """A softmax (or its logarithm) of what is asked for: numbers that are no probabilities yet."""
+    if got.shape != want.shape or not want.shape or want.shape[-1] < 2:
+        return None
+    for logs, words in ((False, "a softmax"), (True, "a log-softmax")):
+        made = []
+        for row in _rows_of(want):
+            top = max(row)
+            if not math.isfinite(top):
+                return None
+            total = sum(math.exp(x - top) for x in row)
+            made += [x - top - math.log(total) if logs else math.exp(x - top) / total for x in row]
+        if all_close(got.flat, made):
+            return f"You took {words} of the result in the end, and it is asked for without."
+
+
+@_numeric
 def _shifted(got, want):
     if got.shape != want.shape or not want.shape or want.shape[-1] < 3 or not _uneven(want):
         return None
@@ -313,8 +421,7 @@ def _reversed(got, want):
 def _rows(got, want):
     if got.shape != want.shape or not want.shape or want.shape[-1] < 2:
         return None
-    n = want.shape[-1]
-    sums = [[sum(a.flat[i : i + n]) for i in range(0, len(a.flat), n)] for a in (got, want)]
+    sums = [[sum(row) for row in _rows_of(a)] for a in (got, want)]
     if all(close(s, 1, 1) for s in sums[1]) and not all(close(s, 1, 1) for s in sums[0]):
         return "Each row must sum to 1, and yours do not."
 
@@ -328,20 +435,41 @@ def _order(got, want):
 
 def _length(got, want):
     if isinstance(got, (list, tuple)) and isinstance(want, (list, tuple)) and len(got) != len(want):
-        return "Your result has the wrong number of entries."
+        said = f"Your result has {len(got)} entries; expected are {len(want)}."
+        if not all(map(same, got, want)):
+            return said
+        if len(got) < len(want):
+            return said + " They are right, and the rest is missing."
+        return said + " It begins with all the right ones, and what comes then is too much."
 
 
 def _part(got, want):
-    if isinstance(want, tuple) and isinstance(got, tuple) and len(got) == len(want):
-        wrong = [i for i, (a, b) in enumerate(zip(got, want)) if not same(a, b)]
-        if len(want) == 2 and same(got[0], want[1]) and same(got[1], want[0]):
-            return "The two things you return have changed places."
-        if len(wrong) < len(want):
-            which = " and ".join(str(i + 1) for i in wrong)
-            return (
-                f"Of the {len(want)} things you return, number {which} is wrong and the rest "
-                "is right."
-            )
+    """One of the things in a tuple, or all of them in the same way."""
+    if not (isinstance(want, tuple) and isinstance(got, (tuple, list)) and len(got) == len(want)):
+        return None
+    wrong = [i for i, (a, b) in enumerate(zip(got, want)) if not same(a, b)]
+    if len(want) == 2 and same(got[0], want[1]) and same(got[1], want[0]):
+        return "The two things you return have changed places."
+    inner = [relation([(got[i], want[i])]) or ("", "") for i in wrong]
+    why = f" {inner[0][1]}".rstrip() if len({key for key, _ in inner}) == 1 else ""
+    if len(wrong) < len(want):
+        which = " and ".join(str(i + 1) for i in wrong)
+        return (
+            f"Of the {len(want)} things you return, number {which} is wrong and the rest is right."
+            + why
+        )
+    tensors = any(map(is_tensor, want))
+    return f"In each of the {len(want)} things you return:{why}" if why and tensors else None
+
+
+@_numeric
+def _not_infinite(got, want):
+    """A large number where an infinite one is expected, and the rest right."""
+    if got.shape != want.shape or not any(map(math.isinf, want.flat)):
+        return None
+    pairs = list(zip(got.flat, want.flat))
+    if all(abs(x) >= 20 if math.isinf(y) else close(x, y, largest(want.flat)) for x, y in pairs):
+        return "Where -inf is expected you have a finite number, which is not quite impossible."
 
 
 def _keys(got, want):
@@ -355,9 +483,13 @@ RELATIONS = (
     _ellipsis,
     _wrong_type,
     _length,
+    _part,
     _not_a_number,
+    _not_infinite,
     _wrong_kind,
     _transposed,
+    _places,
+    _added_up,
     _wrong_shape,
     _sign,
     _factor,
@@ -366,15 +498,23 @@ RELATIONS = (
     _reversed,
     _exponential,
     _logarithm,
+    _power,
+    _absolute,
+    _rounded,
+    _softmaxed,
     _rows,
     _order,
-    _part,
     _keys,
 )
 
 
 def _finite(got, want):
     return [(x, y) for x, y in zip(got.flat, want.flat) if math.isfinite(x) and math.isfinite(y)]
+
+
+def _rows_of(array: Array) -> list[list]:
+    n = array.shape[-1]
+    return [array.flat[i : i + n] for i in range(0, len(array.flat), n)]
 
 
 def _uneven(want) -> bool:

@@ -6,6 +6,25 @@ import math
 from course_lib.grading.compare import is_tensor
 
 
+class Edge(tuple):
+    """Arguments with something special, and the key and the words for who fails only there."""
+
+    key: str
+    says: str
+
+
+def edge(key: str, says: str, *arguments) -> Edge:
+    """An input on which an answer may fail that is right everywhere else.
+
+    If no named mistake fits and an answer fails at inputs with this key only, `says` is the
+    verdict: what is special there, and why. It may be an edge of what is allowed, or one part of
+    the task: inputs that show one part each tell which part it is.
+    """
+    made = Edge(arguments)
+    made.key, made.says = key, " ".join(says.split())
+    return made
+
+
 def wave(*shape: int, phase: float = 0.0, scale: float = 1.0):
     """A float tensor of irregular numbers between -scale and scale, without symmetry."""
     import torch

@@ -136,6 +136,8 @@ def _bugs(item: Exercise) -> list[tuple]:
     if len(good) < 6:  # a head, a docstring and three lines: there is nothing to search
         return []
     for mistake in item.mistakes:
+        if callable(mistake.variants[0]):
+            continue
         bad = source.patched(item.bare, mistake.variants[0]).splitlines()
         wrong = [i + 1 for i, (a, b) in enumerate(zip(bad, good)) if a != b]
         if len(bad) == len(good) and len(wrong) == 1:

@@ -95,7 +95,6 @@ _headlines = {
     "error": (RED, "it stops with an error"),
     "endless": (RED, "it does not end"),
     "changed": (RED, "nearly: the input is changed"),
-    "device": (RED, "nearly: right on the CPU only"),
     "random": (RED, "not the same every time"),
     "relation": (RED, "not right yet"),
     "value": (RED, "not right yet"),

@@ -26,11 +26,12 @@ FOLDER = Path(__file__).parent.parent / "exercises"
 class Mistake:
     """A wrong answer that people give: its key, what to say about it, and how to make it.
 
-    Each variant is a dict of patches (old text -> new text) of the reference, comments left out.
-    Several variants are several ways of making the same mistake.
+    Each variant is a dict of patches (old text -> new text) of the reference, comments left out,
+    or a plain wrong function where no patch would be short. Several variants are several ways of
+    making the same mistake. Patches can meet in one answer, and then both mistakes are named.
     """
 
-    def __init__(self, key: str, message: str, *variants: dict[str, str]):
+    def __init__(self, key: str, message: str, *variants: dict[str, str] | Callable):
         self.key, self.message, self.variants = key, message, variants
 
 
@@ -48,6 +49,7 @@ class Exercise:
     minutes: int
     meta: bool  # may the check run it on torch's `meta` device?
     gradient: bool = True  # is it worth a remark when no gradient passes through the answer?
+    beyond: Callable[[], list[tuple]] = list  # more edges: a right answer that fails is told so
     cache: dict = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -83,8 +85,10 @@ class Exercise:
     def namespace(self) -> dict:
         return vars(sys.modules[self.reference.__module__])
 
-    def variant(self, *changes: dict[str, str]) -> Callable | None:
+    def variant(self, *changes: dict[str, str] | Callable) -> Callable | None:
         """The reference with these patches, as a function; None where they exclude each other."""
+        if any(map(callable, changes)):
+            return changes[0] if len(changes) == 1 else None
         text = source.patched(self.bare, *changes)
         return None if text is None else source.build(text, self.namespace, "variant")
 
@@ -132,7 +136,19 @@ class Parsons:
 _items: dict[tuple[type, str], Exercise | Prediction | Question | Parsons] = {}
 
 
-def define(*, task, hints, insight, probes, mistakes, level=1, minutes=5, meta=True, gradient=True):
+def define(
+    *,
+    task,
+    hints,
+    insight,
+    probes,
+    mistakes,
+    level=1,
+    minutes=5,
+    meta=True,
+    gradient=True,
+    beyond=list,
+):
     """Make an exercise of the decorated reference function, which stays an ordinary function."""
 
     def register(reference):
@@ -147,6 +163,7 @@ def define(*, task, hints, insight, probes, mistakes, level=1, minutes=5, meta=T
             minutes,
             meta,
             gradient,
+            beyond,
         )
         _items[Exercise, item.id] = item
         return reference

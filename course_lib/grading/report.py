@@ -38,9 +38,10 @@ def answers(chapter: str) -> tuple[list, list]:
 
 
 def named(item: registry.Exercise, keys: tuple[str, ...], function: Callable) -> bool:
-    """Is this wrong answer rejected, and by the name of a mistake that is in it?"""
+    """Is this wrong answer rejected, and by the name of what is wrong with it?"""
     found = verdict.judge(item, function)
-    return found.kind in ("mistake", "two", "like", "random") and set(found.keys) <= set(keys)
+    kinds = ("mistake", "two", "like", "random", "relation")
+    return found.kind in kinds and set(found.keys) <= set(keys)
 
 
 def row(chapter: str, with_mutants: bool = True) -> Row:

@@ -31,7 +31,7 @@ class Outcome:
 @dataclass
 class Verdict:
     """The judgement. `kind` is one of blanks, right, random, mistake, two, like, error, endless,
-    changed, device, relation, value, broken; `keys` names the mistakes or the relation."""
+    changed, relation, value, broken; `keys` names the mistakes, the edge or the relation."""
 
     kind: str
     says: list[str]
@@ -147,10 +147,23 @@ def pair_outcomes(item: Exercise) -> list[tuple[tuple[Mistake, ...], list[Outcom
     return cache["pairs"]
 
 
-def _known(item: Exercise):
-    """Single mistakes, then pairs of them; the pairs take longer and are made when needed."""
+def _known(item: Exercise, wrong: list[int]):
+    """Single mistakes, then pairs of them; the pairs take longer and are made when needed.
+
+    What goes wrong on one or two inputs at an edge is explained by that edge better than by two
+    mistakes that happen to agree there.
+    """
     yield from mistake_outcomes(item)
-    yield from pair_outcomes(item)
+    if len(wrong) > 2 or _edge(item, wrong) is None:
+        yield from pair_outcomes(item)
+
+
+def _edge(item: Exercise, wrong: list[int]) -> probes.Edge | None:
+    """The edge at which all that goes wrong lies, if there is one."""
+    inputs = item.probes()
+    found = [inputs[i] for i in wrong if isinstance(inputs[i], probes.Edge)]
+    alike = len(found) == len(wrong) and len({edge.key for edge in found}) == 1
+    return found[0] if alike else None
 
 
 def _outcomes(item, variants):
@@ -173,11 +186,11 @@ def _compare(item, function, got: list[Outcome], want: list[Outcome]) -> Verdict
         changed = next((i for i, outcome in enumerate(got) if outcome.changed is not None), None)
         if changed is not None:
             return _changed(item, got[changed])
-        return _device(item, function) or Verdict(
-            "right", [item.insight, *_gradient(item, function)]
-        )
+        remarks = (_device, _gradient, _beyond)
+        said = [line for remark in remarks for line in remark(item, function)]
+        return Verdict("right", [item.insight, *said])
     seen = [_sight(item, wrong[0], got[wrong[0]], want[wrong[0]])]
-    for mistakes, outcomes in _known(item):
+    for mistakes, outcomes in _known(item, wrong):
         if outcomes == got or _match(got, outcomes, want, wrong):
             kind = "mistake" if len(mistakes) == 1 else "two"
             return Verdict(
@@ -186,13 +199,19 @@ def _compare(item, function, got: list[Outcome], want: list[Outcome]) -> Verdict
     likely = _likely(item, got, want, wrong)
     if likely is not None:
         return Verdict("like", [likely.message], (likely.key,), seen)
+    edge = _edge(item, wrong)
+    if edge is not None:
+        said = [_first_line_of(got[wrong[0]]), edge.says]
+        return Verdict("mistake", [s for s in said if s], (edge.key,), seen)
     broken = next((got[i] for i in wrong if got[i].error is not None), None)
     if broken is not None:
         return _error(item, broken, got)
     changed = next((outcome for outcome in got if outcome.changed is not None), None)
     if changed is not None:
         return _changed(item, changed)
-    found = compare.relation([(got[i].value, want[i].value) for i in wrong])
+    names, inputs = item.reference.__code__.co_varnames, item.probes()
+    triples = [(got[i].value, want[i].value, dict(zip(names, inputs[i]))) for i in wrong]
+    found = compare.to_inputs(triples) or compare.relation([t[:2] for t in triples])
     if found:
         return Verdict("relation", [found[1]], (found[0],), seen)
     return Verdict("value", [compare.worst(got[wrong[0]].value, want[wrong[0]].value)], (), seen)
@@ -269,11 +288,14 @@ def _changed(item: Exercise, outcome: Outcome) -> Verdict:
     )
 
 
-def _device(item: Exercise, function) -> Verdict | None:
-    """Run once where tensors have a device of their own: a mask made on the CPU shows there."""
+def _device(item: Exercise, function) -> list[str]:
+    """A remark on a right answer that makes its new tensors on the CPU, wherever the inputs are.
+
+    It is run once where tensors have a device of their own: a mask made on the CPU shows there.
+    """
     arguments = item.probes()[0]
     if not item.meta or not probes.has_tensor(arguments):
-        return None
+        return []
     names = zip(item.reference.__code__.co_varnames, arguments)
     home = next((f"{name}.device" for name, value in names if compare.is_tensor(value)), "...")
     probes.warm_up()
@@ -282,25 +304,33 @@ def _device(item: Exercise, function) -> Verdict | None:
             value = runner.limited(lambda: function(*probes.to_meta(arguments)))
     except (Exception, runner.TimeUp) as error:
         if re.search(r"device.*\bcpu\b", str(error)) and "meta" in str(error):
-            return Verdict(
-                "device",
-                [
-                    "The numbers are right, and on a GPU it would crash: a tensor that you make "
-                    "inside the function lives on the CPU, while the inputs may live elsewhere. "
-                    f"Say where it belongs: give it `device={home}`.",
-                    _reader_line(error, function),
-                ],
-            )
-        return None  # .item() or a loop over numbers: fine, only not possible on `meta`
+            return [
+                "One remark: on a GPU it would crash. A tensor that you make inside the function "
+                "lives on the CPU, while the inputs may live elsewhere. Say where it belongs: "
+                f"give it `device={home}`.",
+                *filter(None, [_reader_line(error, function)]),
+            ]
+        return []  # .item() or a loop over numbers: fine, only not possible on `meta`
     if compare.is_tensor(value) and value.dim() and str(value.device) == "cpu":
-        return Verdict(
-            "device",
-            [
-                "The numbers are right, but the result is on the CPU even when the inputs are not. "
-                f"Make new tensors where the inputs are: give them `device={home}`."
-            ],
-        )
-    return None
+        return [
+            "One remark: the result is on the CPU even when the inputs are not. Make new tensors "
+            f"where the inputs are: give them `device={home}`."
+        ]
+    return []
+
+
+def _beyond(item: Exercise, function) -> list[str]:
+    """Remarks where a right answer fails at an edge that the task does not demand."""
+    wanted, said = item.cache.get("beyond"), []
+    if wanted is None:
+        wanted = item.cache["beyond"] = [_one(item.reference, e, e) for e in item.beyond()]
+    for edge, want in zip(item.beyond(), wanted):
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            got = runner.limited(lambda edge=edge: _one(function, edge, edge))
+        if got != want:
+            said.append(f"One remark: {edge.says}")
+    return said
 
 
 def _gradient(item: Exercise, function) -> list[str]:
@@ -341,12 +371,18 @@ def _endless(endless: runner.Endless, function) -> Verdict:
     return Verdict("endless", says)
 
 
+def _first_line_of(outcome: Outcome) -> str:
+    """What was raised, in one line, if anything was."""
+    error = outcome.error
+    return f"`{type(error).__name__}`: {_first_line(error)}" if error is not None else ""
+
+
 # Exceptions --------------------------------------------------------------------------------------
 
 
 def _error(item, outcome: Outcome, got: list[Outcome]) -> Verdict:
     error = outcome.error
-    says = [f"`{type(error).__name__}`: {_first_line(error)}", outcome.where, _advice(error)]
+    says = [_first_line_of(outcome), outcome.where, _advice(error)]
     number = next(i for i, o in enumerate(got) if o is outcome)
     if any(o.error is None for o in got):
         says.append(

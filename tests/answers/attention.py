@@ -413,3 +413,79 @@ def _(x, Wqkv, Wo, n_head):
     q, k, v = [z.reshape(B, n_head, T, C // n_head) for z in F.linear(x, Wqkv).chunk(3, -1)]
     y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     return F.linear(y.reshape(B, T, C), Wo)
+
+
+@right("average_of_the_past")
+def _(T):
+    return torch.ones(T, T, dtype=torch.float64).tril() / torch.arange(1, T + 1)[:, None]
+
+
+@wrong("attention_scores", "cosine")
+def _(q, k):
+    return F.cosine_similarity(q[..., :, None, :], k[..., None, :, :], dim=-1)
+
+
+@wrong("attention_scores", "size_from_front")
+def _(q, k):
+    return q @ k.transpose(-2, -1) / math.sqrt(q.shape[1])
+
+
+@right("causal_attention")
+def _(q, k, v):
+    n = q.size(-2)
+    s = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
+    s = s + torch.triu(torch.ones(n, n, device=q.device), 1) * -1e9
+    return s.softmax(-1) @ v
+
+
+@right("causal_attention")
+def _(q, k, v):
+    n = q.size(-2)
+    s = q @ k.mT / q.size(-1) ** 0.5 + torch.full((n, n), -math.inf).triu(1)  # on the CPU
+    return s.softmax(-1) @ v
+
+
+@wrong("causal_attention", "zero_scores")
+def _(q, k, v):
+    n = q.size(-2)
+    s = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
+    s = s * torch.ones(n, n).tril()
+    s = s.masked_fill(s == 0, -math.inf)
+    return s.softmax(-1) @ v
+
+
+@wrong("merge_heads", "flattened_too_far")
+def _(y):
+    return y.transpose(1, 2).flatten(1)
+
+
+@right("multi_head_attention")
+def _(x, Wqkv, Wo, n_head):
+    B, T, C = x.shape
+    d = C // n_head
+    mask = torch.full((T, T), -math.inf).triu(1)  # on the CPU, which a remark says
+    out = torch.zeros(B, T, C)
+    for h in range(n_head):
+        rows = slice(h * d, (h + 1) * d)
+        q, k, v = (x @ W[rows].T for W in Wqkv.chunk(3))
+        w = torch.softmax(q @ k.mT / d**0.5 + mask, -1)
+        out = out + (w @ v) @ Wo[:, rows].T
+    return out
+
+
+@wrong("multi_head_attention", "packed_by_head")
+def _(x, Wqkv, Wo, n_head):
+    B, T, C = x.shape
+    d = C // n_head
+    q, k, v = (x @ Wqkv.T).view(B, T, n_head, 3 * d).transpose(1, 2).chunk(3, dim=-1)
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    return y.transpose(1, 2).reshape(B, T, C) @ Wo.T
+
+
+@wrong("multi_head_attention", "among_heads")
+def _(x, Wqkv, Wo, n_head):
+    B, T, C = x.shape
+    d = C // n_head
+    q, k, v = (p.view(B, T, n_head, d) for p in (x @ Wqkv.T).chunk(3, dim=-1))
+    y = torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(d), dim=-1) @ v
+    return y.reshape(B, T, C) @ Wo.T

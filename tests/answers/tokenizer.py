@@ -459,3 +459,102 @@ def _(ids, vocab):
     for i in ids:
         blob += vocab[i]
     return str(blob, "utf-8", "replace")
+
+
+@wrong("pair_counts", "wraps")
+def _(words):
+    counts = Counter()
+    for ids in words:
+        for i in range(len(ids)):
+            counts[(ids[i - 1], ids[i])] += 1
+    return counts
+
+
+@wrong("merge", "any_order")
+def _(ids, pair, new_id):
+    out, i = [], 0
+    while i < len(ids):
+        if set(ids[i : i + 2]) == set(pair):
+            out.append(new_id)
+            i += 2
+        else:
+            out.append(ids[i])
+            i += 1
+    return out
+
+
+@wrong("train_bpe", "largest_plus_one")
+def _(text, n_merges):
+    ids, merges = list(text.encode("utf-8")), {}
+    for _ in range(n_merges):
+        counts = Counter(pairwise(ids))
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges[best] = max(ids) + 1
+        ids = merge(ids, best, merges[best])
+    return merges
+
+
+@wrong("train_bpe", "not_overlapping")
+def _(text, n_merges):
+    ids, merges = list(text.encode("utf-8")), {}
+    for k in range(n_merges):
+        counts = Counter(zip(ids[::2], ids[1::2]))
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges[best] = 256 + k
+        ids = merge(ids, best, 256 + k)
+    return merges
+
+
+@wrong("train_bpe", "splits_at_spaces")
+def _(text, n_merges):
+    words, merges = [list(w.encode()) for w in text.split()], {}
+    for k in range(n_merges):
+        counts = Counter(pair for word in words for pair in pairwise(word))
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges[best] = 256 + k
+        words = [merge(w, best, 256 + k) for w in words]
+    return merges
+
+
+@right("encode")
+def _(text, merges):
+    ids = list(text.encode())
+    for pair, new in merges.items():
+        ids = merge(ids, pair, new)
+    return ids
+
+
+@right("encode")
+def _(text, merges):
+    ids = list(text.encode())
+    while True:
+        found = [(merges[p], i) for i, p in enumerate(pairwise(ids)) if p in merges]
+        if not found:
+            return ids
+        new, at = min(found)
+        ids[at : at + 2] = [new]
+
+
+@wrong("decode", "all_or_nothing")
+def _(ids, vocab):
+    data = b"".join(vocab[i] for i in ids)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "\ufffd"
+
+
+@wrong("decode", "repr")
+def _(ids, vocab):
+    return "".join(map(lambda i: str(vocab[i]), ids))
+
+
+@wrong("decode", "per_token")
+def _(ids, vocab):
+    out = ""
+    for i in ids:
+        try:
+            out += vocab[i].decode()
+        except UnicodeDecodeError:
+            pass
+    return out

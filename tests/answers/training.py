@@ -419,3 +419,93 @@ def _(n_layer):
 @wrong("residual_init_std", "root_of_all")
 def _(n_layer):
     return math.sqrt(0.02 / (2 * n_layer))
+
+
+@wrong("lm_loss", "shifted_after_flattening")
+def _(logits, idx):
+    guesses = logits.reshape(-1, logits.size(-1))[:-1]
+    return F.cross_entropy(guesses, idx.reshape(-1)[1:])
+
+
+@wrong("lm_loss", "divided_by_all")
+def _(logits, idx):
+    logp = logits[:, :-1].log_softmax(-1).gather(-1, idx[:, 1:, None])
+    return -logp.sum() / idx.numel()
+
+
+@wrong("adamw_step", "other_correction")
+def _(p, g, m, v, t, lr, b1, b2, eps, wd):
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * g**2
+    m_hat, v_hat = m / (1 - b1**t), v / (1 - b1**t)
+    return p - lr * m_hat / (v_hat.sqrt() + eps) - lr * wd * p, m, v
+
+
+@wrong("adamw_step", "betas_swapped")
+def _(p, g, m, v, t, lr, b2, b1, eps, wd):
+    m, v = m.lerp(g, 1 - b1), v.lerp(g * g, 1 - b2)
+    step = m / (1 - b1**t) / ((v / (1 - b2**t)).sqrt() + eps)
+    return p - lr * step - lr * wd * p, m, v
+
+
+@wrong("lr_at", "never_one")
+def _(step, warmup, total, max_lr, min_lr):
+    if step < warmup:
+        return max_lr * (step + 1) / warmup
+    if step >= total:
+        return min_lr
+    x = (step - warmup) / total
+    return min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * x))
+
+
+@wrong("lr_at", "progress_off_by_one")
+def _(step, warmup, total, max_lr, min_lr):
+    if step < warmup:
+        return max_lr * (step + 1) / warmup
+    if step >= total:
+        return min_lr
+    x = (step + 1 - warmup) / (total - warmup)
+    return min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * x))
+
+
+@wrong("lr_at", "progress_off_by_one")
+def _(step, warmup, total, max_lr, min_lr):
+    if step < warmup:
+        return max_lr * (step + 1) / warmup
+    if step >= total:
+        return min_lr
+    x = (step - warmup) / (total - 1 - warmup)
+    return min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * x))
+
+
+@wrong("lr_at", "warmup_too_long")
+def _(step, warmup, total, max_lr, min_lr):
+    if step <= warmup:
+        return max_lr * (step + 1) / warmup
+    if step >= total:
+        return min_lr
+    x = (step - warmup) / (total - warmup)
+    return min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * x))
+
+
+@wrong("accumulated_gradient", "no_inner_mean")
+def _(w, xs, ys):
+    total = torch.zeros_like(w)
+    for x, y in zip(xs, ys):
+        total += 2 * x.T @ (x @ w - y)
+    return total / len(xs)
+
+
+@wrong("residual_init_std", "layers_outside")
+def _(n_layer):
+    return 0.02 / math.sqrt(2) * n_layer
+
+
+@wrong("residual_init_std", "layers_outside")
+def _(n):
+    return 0.02 / 2**0.5 / n
+
+
+@wrong("residual_init_std", "whole_root")
+def _(n):
+    return 0.02 / math.isqrt(2 * n)

@@ -308,3 +308,42 @@ def _(V, T, L, C):
 @wrong("count_params", "no_norms")
 def _(V, T, L, C):
     return V * C + T * C + L * (4 * C * C + 8 * C * C + 5 * C + 4 * C) + 2 * C
+
+
+@wrong("gelu", "constant_cubed")
+def _(x):
+    return 0.5 * x * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + (0.044715 * x) ** 3)))
+
+
+@wrong("embed", "by_batch")
+def _(idx, wte, wpe):
+    return wte[idx] + wpe[: len(idx)]
+
+
+@wrong("embed", "one_position")
+def _(idx, wte, wpe):
+    return wte[idx] + wpe[idx.size(1)]
+
+
+@right("embed")
+def _(idx, wte, wpe):
+    return F.one_hot(idx, len(wte)).to(wte) @ wte + wpe.narrow(0, 0, idx.shape[-1])
+
+
+@wrong("count_params", "mlp_biases")
+def _(V, T, L, C):
+    attention = 4 * C * C + 4 * C
+    mlp = 8 * C * C + 8 * C
+    return V * C + T * C + L * (attention + mlp + 2 * 2 * C) + 2 * C
+
+
+@wrong("count_params", "mlp_width")
+def _(V, T, L, C):
+    attention = 4 * C * C + 4 * C
+    mlp = 2 * C * C + 2 * C
+    return V * C + T * C + L * (attention + mlp + 2 * 2 * C) + 2 * C
+
+
+@right("count_params")
+def _(V, T, L, C):
+    return float(V * C + T * C + L * (12 * C**2 + 13 * C) + 2 * C)
