@@ -217,6 +217,9 @@ def test_relations_must_hold_everywhere():
     assert compare.relation([(-M, M), (M + 1, M)]) is None
     assert compare.relation([(-M, M), (-M, M)])[0] == "sign"
     assert compare.relation([(2 * M, M), (3 * M, M)])[0] == "factor"
+    assert compare.relation([(M.T, M), (M[:1].T, M[:1])])[0] == "transposed"
+    endless = T([5.0, math.inf])
+    assert compare.relation([(T([1.0, 2.0]), endless)]) is None
 
 
 def test_shape_sentences():

@@ -440,7 +440,7 @@ def _kept_sum(probs, p):
         Mistake(
             "one_minus_p",
             "Your set reaches 1 - p. It is the tokens kept, and not those left out, that reach p.",
-            lambda probs, p: nucleus(probs, 1 - p + 1e-6),
+            {"    kept = sorted_p": "    p = 1 - p\n    kept = sorted_p"},
         ),
     ],
 )

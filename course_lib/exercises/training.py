@@ -210,14 +210,15 @@ def _adam(shape, t, lr=0.1, b1=0.9, b2=0.99, eps=1e-8, wd=0.0, fresh=False):
     insight="In the first step every weight moves by almost exactly lr, whatever the size of its "
     "gradient: Adam does not care about the scale.",
     probes=lambda: [
-        _adam((3, 2), t=1, wd=0.1, fresh=True),
-        _adam((4,), t=5, b1=0.8, b2=0.95, eps=0.2, wd=0.5),
-        _adam((2,), t=3, b1=0.7, b2=0.9, eps=0.05, wd=0.0),
-        _adam((3,), t=90, b1=0.7, b2=0.6),
+        _adam((3, 2), t=90, b1=0.7, b2=0.6),
+        _adam((4,), t=80, b1=0.5, b2=0.8, lr=0.03),
+        edge("early", _EARLY, *_adam((3, 2), t=1, fresh=True)),
+        edge("early", _EARLY, *_adam((4,), t=5, b1=0.8, b2=0.95, lr=0.05)),
+        edge("early", _EARLY, *_adam((2,), t=3, b1=0.7, b2=0.9, lr=0.2)),
         edge("decay", _DECAY, *_adam((3,), t=90, b1=0.7, b2=0.6, wd=0.5)),
+        edge("decay", _DECAY, *_adam((2, 2), t=85, b1=0.6, b2=0.7, wd=2.0, lr=0.2)),
         edge("eps", _EPS, *_adam((3,), t=90, b1=0.7, b2=0.6, eps=0.3)),
-        edge("early", _EARLY, *_adam((3,), t=2, b1=0.7, b2=0.6)),
-        edge("early", _EARLY, *_adam((3,), t=1, b1=0.7, b2=0.6, fresh=True)),
+        edge("eps", _EPS, *_adam((2, 2), t=85, b1=0.6, b2=0.7, eps=0.1)),
     ],
     mistakes=[
         Mistake(
