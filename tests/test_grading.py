@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from course_lib.grading import compare, progress, quiz, reader, registry, runner, source, verdict
-from course_lib.grading.probes import edge
+from course_lib.grading.probes import edge, mixed
 from course_lib.grading.registry import Exercise, Mistake
 from course_lib.grading.show import BLUE, Card
 
@@ -505,6 +505,10 @@ def test_an_answer_that_fails_at_an_edge_only_is_told_which():
     assert (found.kind, found.keys) == ("mistake", ("zero",))
     assert found.says == ["`ZeroDivisionError`: float floor division by zero", "Nothing is 0."]
     assert judged("return x / n if n else x", item).says == ["Nothing is 0."]
+    both = dataclasses.replace(item, cache={}, probes=lambda: [
+        *item.probes(), mixed(T([4.0, 2.0]), 0)])  # fmt: skip
+    assert judged("return x / n if n else x", both).keys == ("zero",)
+    assert judged("return x / n if n else x * (len(x) - 1)", both).kind != "mistake"
     assert judged("return x * n if n else x", item).keys == ("times",)  # not at the edge alone
 
 
