@@ -746,7 +746,6 @@ _POSITIVE = "Only the seen tokens with a positive logit come out wrong. Divide t
 _NEGATIVE = (
     "Only the seen tokens with a negative logit come out wrong. Multiply those by `penalty`."
 )
-_TWICE = "It goes wrong only where a token was seen several times. It counts once all the same."
 
 
 @define(
@@ -768,8 +767,8 @@ _TWICE = "It goes wrong only where a token was seen several times. It counts onc
         edge("positive", _POSITIVE, torch.tensor([0.5, 3.0, 1.5]), [0, 2], 1.25),
         edge("negative", _NEGATIVE, torch.tensor(_LOGITS), [1, 4], 2.5),
         edge("negative", _NEGATIVE, torch.tensor([-0.5, -3.0, -1.5]), [1], 1.25),
-        edge("twice", _TWICE, torch.tensor(_LOGITS), [4, 4, 4], 1.5),
-        edge("twice", _TWICE, torch.tensor(_LOGITS), [3, 0, 3], 1.5),
+        mixed(torch.tensor(_LOGITS), [4, 4, 4], 1.5),
+        mixed(torch.tensor(_LOGITS), [3, 0, 3], 1.5),
         edge(
             "nothing_seen",
             "It goes wrong only where nothing was seen yet. Then the logits stay as they are.",
