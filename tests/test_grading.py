@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from course_lib.grading import compare, progress, quiz, reader, registry, runner, source, verdict
-from course_lib.grading.probes import edge
+from course_lib.grading.probes import edge, mixed
 from course_lib.grading.registry import Exercise, Mistake
 from course_lib.grading.show import BLUE, Card
 
@@ -217,6 +217,9 @@ def test_relations_must_hold_everywhere():
     assert compare.relation([(-M, M), (M + 1, M)]) is None
     assert compare.relation([(-M, M), (-M, M)])[0] == "sign"
     assert compare.relation([(2 * M, M), (3 * M, M)])[0] == "factor"
+    assert compare.relation([(M.T, M), (M[:1].T, M[:1])])[0] == "transposed"
+    endless = T([5.0, math.inf])
+    assert compare.relation([(T([1.0, 2.0]), endless)]) is None
 
 
 def test_shape_sentences():
@@ -502,6 +505,10 @@ def test_an_answer_that_fails_at_an_edge_only_is_told_which():
     assert (found.kind, found.keys) == ("mistake", ("zero",))
     assert found.says == ["`ZeroDivisionError`: float floor division by zero", "Nothing is 0."]
     assert judged("return x / n if n else x", item).says == ["Nothing is 0."]
+    both = dataclasses.replace(item, cache={}, probes=lambda: [
+        *item.probes(), mixed(T([4.0, 2.0]), 0)])  # fmt: skip
+    assert judged("return x / n if n else x", both).keys == ("zero",)
+    assert judged("return x / n if n else x * (len(x) - 1)", both).kind != "mistake"
     assert judged("return x * n if n else x", item).keys == ("times",)  # not at the edge alone
 
 

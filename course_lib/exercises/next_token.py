@@ -273,7 +273,7 @@ target, each surprise counts alike, and the result is their mean."""
         edge("several", _SEVERAL, torch.tensor(_PROBS), torch.tensor([0, 2, 1, 0])),
         edge("several", _SEVERAL, torch.tensor(_PROBS[:3]), torch.tensor([2, 0, 0])),
         (torch.tensor(_PROBS[1:2]), torch.tensor([1])),
-        edge("several", _SEVERAL, torch.tensor(_PROBS[2:]), torch.tensor([2, 2])),
+        edge("several", _SEVERAL, torch.tensor(_PROBS[::-1]), torch.tensor([2, 2, 0, 1])),
     ],
     mistakes=[
         Mistake(

@@ -145,6 +145,8 @@ def to_linear(state):
                 "list(zip(W.chunk(3, dim=0), b.chunk(3)))": "[list(zip(W.chunk(3, dim=0), "
                 "b.chunk(3)))[i] for i in (1, 2, 0)]"
             },
+            lambda W, b: [split_qkv(W, b)[i] for i in (0, 2, 1)],
+            lambda W, b: [split_qkv(W, b)[i] for i in (2, 0, 1)],
         ),
         Mistake(
             "wrong_axis",
@@ -369,8 +371,10 @@ def rename(name):
         ),
         Mistake(
             "last_row",
-            "You take the last text of the batch. The position is the *second* axis.",
+            "You take one text of the batch, the first or the last. The position is the *second* "
+            "axis.",
             {"h[:, -1]": "h[-1]"},
+            {"h[:, -1]": "h[0]"},
         ),
         Mistake(
             "probabilities",
@@ -420,6 +424,10 @@ def last_logits(h, wte):
     return h[:, -1] @ wte.T  #| the last position against every token
 
 
+_OVERLAP = """Windows that lie side by side come out right, and those that overlap do not. The
+starts are `stride` apart, and a window scores what lies behind the end of the one before it."""
+
+
 @define(
     level=3,
     minutes=15,
@@ -436,9 +444,10 @@ def last_logits(h, wte):
     insight="With a small stride every token is predicted from a long past: a fairer and slower "
     "measurement. Published perplexities differ by whole points for this reason alone.",
     probes=lambda: [
-        (10, 4, 2),
+        edge("overlap", _OVERLAP, 10, 4, 2),
         (10, 4, 4),
-        (9, 5, 3),
+        (8, 4, 4),
+        edge("overlap", _OVERLAP, 9, 5, 3),
         edge(
             "short_text",
             "It goes wrong only where the text is shorter than one window. Then one window holds "
@@ -447,8 +456,8 @@ def last_logits(h, wte):
             8,
             4,
         ),
-        (8, 4, 1),
-        (11, 5, 4),
+        edge("overlap", _OVERLAP, 8, 4, 1),
+        edge("overlap", _OVERLAP, 11, 5, 4),
     ],
     mistakes=[
         Mistake(

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from course_lib.grading import Mistake, define, edge, prediction, question, wave, whole
+from course_lib.grading import Mistake, define, edge, mixed, prediction, question, wave, whole
 
 _LOGITS = [2.0, -0.5, 0.25, 3.0, -2.5]
 
@@ -440,7 +440,7 @@ def _kept_sum(probs, p):
         Mistake(
             "one_minus_p",
             "Your set reaches 1 - p. It is the tokens kept, and not those left out, that reach p.",
-            lambda probs, p: nucleus(probs, 1 - p + 1e-6),
+            {"    kept = sorted_p": "    p = 1 - p\n    kept = sorted_p"},
         ),
     ],
 )
@@ -746,7 +746,6 @@ _POSITIVE = "Only the seen tokens with a positive logit come out wrong. Divide t
 _NEGATIVE = (
     "Only the seen tokens with a negative logit come out wrong. Multiply those by `penalty`."
 )
-_TWICE = "It goes wrong only where a token was seen several times. It counts once all the same."
 
 
 @define(
@@ -762,12 +761,14 @@ _TWICE = "It goes wrong only where a token was seen several times. It counts onc
     ],
     insight="A sign error that makes text *more* repetitive, and that no test of shapes can see.",
     probes=lambda: [
+        mixed(torch.tensor(_LOGITS), [0, 1], 2.0),
+        mixed(torch.tensor(_LOGITS), [2, 1, 2, 4], 3.0),
         edge("positive", _POSITIVE, torch.tensor(_LOGITS), [3, 0], 2.5),
         edge("positive", _POSITIVE, torch.tensor([0.5, 3.0, 1.5]), [0, 2], 1.25),
         edge("negative", _NEGATIVE, torch.tensor(_LOGITS), [1, 4], 2.5),
         edge("negative", _NEGATIVE, torch.tensor([-0.5, -3.0, -1.5]), [1], 1.25),
-        edge("twice", _TWICE, torch.tensor(_LOGITS), [4, 4, 4], 1.5),
-        edge("twice", _TWICE, torch.tensor(_LOGITS), [3, 0, 3], 1.5),
+        mixed(torch.tensor(_LOGITS), [4, 4, 4], 1.5),
+        mixed(torch.tensor(_LOGITS), [3, 0, 3], 1.5),
         edge(
             "nothing_seen",
             "It goes wrong only where nothing was seen yet. Then the logits stay as they are.",
@@ -1073,6 +1074,11 @@ def attend_with_cache(q_new, k_new, v_new, cache):
     return torch.softmax(scores, dim=-1) @ v, (k, v)  #| the output, and the cache for next time
 
 
+_SIZES = ("n_layer", "n_head", "head_size", "length", "batch", "bytes_per_value")
+_FACTOR = """It goes wrong only where `{}` is more than 1. Everything doubles with it: it is one of
+the factors, once."""
+
+
 @define(
     level=1,
     minutes=5,
@@ -1086,10 +1092,16 @@ def attend_with_cache(q_new, k_new, v_new, cache):
     insight="GPT-2 small in float16: 37.7 MB for 1,024 tokens. With long contexts it is the cache, "
     "and not the weights, that fills a GPU.",
     probes=lambda: [
-        (12, 12, 64, 1024, 1, 2),
-        (4, 2, 16, 50, 3, 4),
-        (3, 5, 7, 11, 13, 8),
-        (2, 3, 5, 7, 2, 1),
+        mixed(12, 12, 64, 1024, 1, 2),
+        mixed(4, 2, 16, 50, 3, 4),
+        mixed(3, 5, 7, 11, 13, 8),
+        mixed(2, 3, 5, 7, 2, 1),
+        (1, 1, 1, 1, 1, 1),
+        *(
+            edge(name, _FACTOR.format(name), *(n if i == place else 1 for i in range(6)))
+            for place, name in enumerate(_SIZES)
+            for n in (3, 8)
+        ),
     ],
     mistakes=[
         Mistake(

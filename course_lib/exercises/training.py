@@ -5,7 +5,17 @@ import math
 import torch
 from torch.nn import functional as F
 
-from course_lib.grading import Mistake, define, edge, parsons, prediction, question, wave, whole
+from course_lib.grading import (
+    Mistake,
+    define,
+    edge,
+    mixed,
+    parsons,
+    prediction,
+    question,
+    wave,
+    whole,
+)
 
 
 def _given(logits, idx):
@@ -210,14 +220,16 @@ def _adam(shape, t, lr=0.1, b1=0.9, b2=0.99, eps=1e-8, wd=0.0, fresh=False):
     insight="In the first step every weight moves by almost exactly lr, whatever the size of its "
     "gradient: Adam does not care about the scale.",
     probes=lambda: [
-        _adam((3, 2), t=1, wd=0.1, fresh=True),
-        _adam((4,), t=5, b1=0.8, b2=0.95, eps=0.2, wd=0.5),
-        _adam((2,), t=3, b1=0.7, b2=0.9, eps=0.05, wd=0.0),
-        _adam((3,), t=90, b1=0.7, b2=0.6),
+        _adam((3, 2), t=90, b1=0.7, b2=0.6),
+        _adam((4,), t=80, b1=0.5, b2=0.8, lr=0.03),
+        edge("early", _EARLY, *_adam((3, 2), t=1, fresh=True)),
+        edge("early", _EARLY, *_adam((4,), t=5, b1=0.8, b2=0.95, lr=0.05)),
+        edge("early", _EARLY, *_adam((2,), t=3, b1=0.7, b2=0.9, lr=0.2)),
+        mixed(*_adam((4,), t=4, b1=0.8, b2=0.95, eps=0.2, wd=0.5)),
         edge("decay", _DECAY, *_adam((3,), t=90, b1=0.7, b2=0.6, wd=0.5)),
+        edge("decay", _DECAY, *_adam((2, 2), t=85, b1=0.6, b2=0.7, wd=2.0, lr=0.2)),
         edge("eps", _EPS, *_adam((3,), t=90, b1=0.7, b2=0.6, eps=0.3)),
-        edge("early", _EARLY, *_adam((3,), t=2, b1=0.7, b2=0.6)),
-        edge("early", _EARLY, *_adam((3,), t=1, b1=0.7, b2=0.6, fresh=True)),
+        edge("eps", _EPS, *_adam((2, 2), t=85, b1=0.6, b2=0.7, eps=0.1)),
     ],
     mistakes=[
         Mistake(
@@ -441,7 +453,7 @@ cosine, and nothing may be divided by `warmup`."""
         *(edge("end", _END, *a) for a in [(110, 10, 110, 1.0, 0.1), (150, 10, 110, 1.0, 0.1)]),
         *(
             edge("without_warmup", _NO_WARMUP, *a)
-            for a in [(0, 0, 5, 2.0, 0.5), (3, 0, 5, 2.0, 0.5)]
+            for a in [(0, 0, 5, 2.0, 0.5), (0, 0, 9, 1.0, 0.2)]
         ),
     ],
     mistakes=[
@@ -632,6 +644,7 @@ _SHORT = "It goes wrong only where the gradients are short enough. Then they sta
         edge("long", _LONG, [wave(3, scale=30), wave(2, 2, phase=1, scale=20)], 2.0),
         edge("short", _SHORT, [wave(2, phase=2, scale=0.1), wave(2, 2, scale=0.1)], 1.0),
         edge("short", _SHORT, [wave(3, phase=2), wave(2, 2, phase=3)], 9.0),
+        edge("short", _SHORT, [wave(3, phase=2, scale=4), wave(2, 2, phase=3, scale=3)], 9.0),
         edge("long", _LONG, [wave(3, phase=4, scale=5), wave(2, phase=5, scale=0.5), wave(1)], 2.0),
     ],
     mistakes=[

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from course_lib.grading import Mistake, define, edge, prediction, question, wave, whole
+from course_lib.grading import Mistake, define, edge, mixed, prediction, question, wave, whole
 
 _GAIN = "It goes wrong only where `gain` is not 1. What was normalised is multiplied by it."
 _BIAS = "It goes wrong only where `bias` is not 0. It is added at the very end."
@@ -26,10 +26,10 @@ _EPS = "It goes wrong only where `eps` is large. It is added to the variance, un
     probes=lambda: [
         edge("gain", _GAIN, wave(2, 3, 4), wave(4, phase=1), torch.zeros(4), 1e-9),
         edge("bias", _BIAS, wave(2, 3, 4), torch.ones(4), wave(4, phase=2), 1e-9),
-        (wave(2, 3, 4), wave(4, phase=1), wave(4, phase=2), 1e-5),
+        mixed(wave(2, 3, 4), wave(4, phase=1), wave(4, phase=2), 1e-5),
         edge("eps", _EPS, wave(2, 3, 4), torch.ones(4), torch.zeros(4), 0.5),
         (wave(1, 2, 4, phase=2, scale=4), torch.ones(4), torch.zeros(4), 1e-9),
-        (wave(3, 3, 3, phase=3, scale=5), wave(3, phase=4) + 2, wave(3, phase=5), 0.5),
+        mixed(wave(3, 3, 3, phase=3, scale=5), wave(3, phase=4) + 2, wave(3, phase=5), 0.5),
         edge(
             "equal_features",
             "It goes wrong only where all features of a token are equal. Its variance is 0, and "
@@ -39,7 +39,7 @@ _EPS = "It goes wrong only where `eps` is large. It is added to the variance, un
             wave(4, phase=6),
             1e-5,
         ),
-        (wave(2, 2, phase=7) + 3, wave(2, phase=8), torch.zeros(2), 0.1),
+        mixed(wave(2, 2, phase=7) + 3, wave(2, phase=8), torch.zeros(2), 0.1),
     ],
     mistakes=[
         Mistake(

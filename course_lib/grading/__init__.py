@@ -22,7 +22,7 @@ check, and the find-the-bug questions.
 Nothing here imports torch: a chapter's exercises do that when they are first needed.
 """
 
-from course_lib.grading.probes import edge, wave, whole
+from course_lib.grading.probes import edge, mixed, wave, whole
 from course_lib.grading.reader import stub_source, task_text
 from course_lib.grading.registry import (
     Mistake,
@@ -34,6 +34,6 @@ from course_lib.grading.registry import (
 )
 
 __all__ = [
-    "Mistake", "define", "edge", "exercise_ids", "parsons", "prediction", "question",
+    "Mistake", "define", "edge", "exercise_ids", "mixed", "parsons", "prediction", "question",
     "stub_source", "task_text", "wave", "whole",
 ]  # fmt: skip

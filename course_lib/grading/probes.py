@@ -25,6 +25,11 @@ def edge(key: str, says: str, *arguments) -> Edge:
     return made
 
 
+def mixed(*arguments) -> Edge:
+    """An input that shows several parts of the task at once, so it says nothing of any edge."""
+    return edge("", "", *arguments)
+
+
 def wave(*shape: int, phase: float = 0.0, scale: float = 1.0):
     """A float tensor of irregular numbers between -scale and scale, without symmetry."""
     import torch

@@ -159,11 +159,12 @@ def _known(item: Exercise, wrong: list[int]):
 
 
 def _edge(item: Exercise, wrong: list[int]) -> probes.Edge | None:
-    """The edge at which all that goes wrong lies, if there is one."""
-    inputs = item.probes()
-    found = [inputs[i] for i in wrong if isinstance(inputs[i], probes.Edge)]
-    alike = len(found) == len(wrong) and len({edge.key for edge in found}) == 1
-    return found[0] if alike else None
+    """The edge at which all that goes wrong lies, if there is one. (Mixed inputs do not count.)"""
+    inputs = [item.probes()[i] for i in wrong]
+    keys = {getattr(arguments, "key", None) for arguments in inputs} - {""}
+    if len(keys) != 1 or None in keys:
+        return None
+    return next(arguments for arguments in inputs if arguments.key)
 
 
 def _outcomes(item, variants):

@@ -489,3 +489,8 @@ def _(x, Wqkv, Wo, n_head):
     q, k, v = (p.view(B, T, n_head, d) for p in (x @ Wqkv.T).chunk(3, dim=-1))
     y = torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(d), dim=-1) @ v
     return y.reshape(B, T, C) @ Wo.T
+
+
+@wrong("causal_attention", "input")
+def _(q, k, v):
+    return v + F.scaled_dot_product_attention(q, k, v, is_causal=True)

@@ -410,3 +410,10 @@ def _(n_tokens, window, stride):
         if end == n_tokens:
             break
     return out
+
+
+@wrong("rename", "packed")
+def _(name):
+    if name.endswith((".attn.bias", ".attn.masked_bias")):
+        return None
+    return name.replace("h.", "blocks.").replace("c_attn", "attn_qkv").replace("c_", "")

@@ -742,3 +742,21 @@ def _(p, q):
 def _(p, q):
     more = (p / q - 1).clamp(min=0)
     return more / more.sum()
+
+
+@wrong("with_temperature", "temperature")
+def _(logits, temperature):
+    return torch.softmax(logits.sign() * logits.abs() ** (1 / temperature), dim=-1)
+
+
+@wrong("repetition_penalty", "negative")
+def _(logits, seen, penalty):
+    out = logits.clone()
+    for i in set(seen):
+        out[i] = out[i] / penalty if out[i] > 0 else out[i] - penalty
+    return out
+
+
+@wrong("kv_cache_bytes", "batch")
+def _(layers, heads, size, length, batch, each):
+    return 2 * layers * heads * size * length * each * (2 * batch - 1)

@@ -558,3 +558,23 @@ def _(ids, vocab):
         except UnicodeDecodeError:
             pass
     return out
+
+
+@wrong("pair_counts", "equal_neighbours")
+def _(words):
+    return Counter((a, b) for word in words for a, b in pairwise(word) if a != b)
+
+
+@wrong("merge", "pair_at_the_end")
+def _(ids, pair, new_id):
+    out, i = [], 0
+    while i < len(ids) - 1:
+        hit = (ids[i], ids[i + 1]) == pair
+        out.append(new_id if hit else ids[i])
+        i += 1 + hit
+    return out + ids[-1:]
+
+
+@wrong("decode", "white_space")
+def _(ids, vocab):
+    return b"".join(vocab[i] for i in ids).decode(errors="replace").strip()

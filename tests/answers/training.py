@@ -509,3 +509,36 @@ def _(n):
 @wrong("residual_init_std", "whole_root")
 def _(n):
     return 0.02 / math.isqrt(2 * n)
+
+
+@wrong("lm_loss", "rows")
+def _(logits, idx):
+    return F.cross_entropy(logits[0, :-1], idx[0, 1:])
+
+
+@wrong("adamw_step", "decay")
+def _(p, g, m, v, t, lr, b1, b2, eps, wd):
+    m, v = m.lerp(g, 1 - b1), v.lerp(g * g, 1 - b2)
+    step = m / (1 - b1**t) / ((v / (1 - b2**t)).sqrt() + eps)
+    return p - lr * step - lr * wd * p.sign(), m, v
+
+
+def _schedule(rise, fall):
+    def lr_at(step, warmup, total, max_lr, min_lr):
+        if step < warmup:
+            return max_lr * rise((step + 1) / warmup)
+        x = min(1, (step - warmup) / (total - warmup))
+        return min_lr + (max_lr - min_lr) * fall(x)
+
+    return lr_at
+
+
+right("lr_at")(_schedule(lambda x: x, lambda x: math.cos(math.pi / 2 * x) ** 2))
+wrong("lr_at", "warmup")(_schedule(lambda x: x * x, lambda x: math.cos(math.pi / 2 * x) ** 2))
+wrong("lr_at", "cosine")(_schedule(lambda x: x, lambda x: (1 - x) ** 2))
+
+
+@wrong("clip_gradients", "short")
+def _(grads, max_norm):
+    square = sum((g**2).sum() for g in grads)
+    return [g * max_norm / square.sqrt() if square > max_norm else g for g in grads]

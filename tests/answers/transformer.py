@@ -347,3 +347,14 @@ def _(V, T, L, C):
 @right("count_params")
 def _(V, T, L, C):
     return float(V * C + T * C + L * (12 * C**2 + 13 * C) + 2 * C)
+
+
+@wrong("layer_norm", "gain")
+def _(x, gain, bias, eps):
+    return F.layer_norm(x, x.shape[-1:], eps=eps) * gain.abs() + bias
+
+
+@wrong("count_params", "block")
+def _(V, T, L, C):
+    attention, mlp = 4 * C * C + 4 * C, 4 * C * C + 4 * C + 16 * C * C + C
+    return V * C + T * C + L * (attention + mlp + 4 * C) + 2 * C
