@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from course_lib import machine
 from course_lib.grading import compare, progress, quiz, reader, registry, runner, source, verdict
 from course_lib.grading.probes import edge, mixed
 from course_lib.grading.registry import Exercise, Mistake
@@ -660,6 +661,19 @@ def test_yours_checks_again(capsys, home):
     assert "your saved one no longer passes" in capsys.readouterr().out
     saved.write_text("this is no Python")
     assert reader.yours(ID) is reference
+
+
+def test_an_answer_for_the_cpu_is_not_used_on_a_gpu(capsys, home, monkeypatch):
+    submit(ID, RIGHT)
+    monkeypatch.setattr(machine, "device", lambda: "cuda")
+    capsys.readouterr()
+    assert reader.yours(ID).__name__ == "mine"
+    submit(ID, RIGHT.replace("device=q.device", ""))
+    assert "on a GPU it would crash" in capsys.readouterr().out
+    assert reader.yours(ID) is registry.find(ID).reference
+    assert "yours makes tensors on the CPU, and the model is on a GPU" in capsys.readouterr().out
+    monkeypatch.setattr(machine, "device", lambda: "cpu")
+    assert reader.yours(ID).__name__ == "mine"
 
 
 def test_helpers_are_saved_with_the_answer():

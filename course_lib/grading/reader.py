@@ -5,6 +5,7 @@ Nothing here raises because an answer is missing or wrong, so "Run All" never st
 
 import hashlib
 
+from course_lib import machine
 from course_lib.grading import own, progress, registry, source, verdict
 from course_lib.grading import quiz as _quiz
 from course_lib.grading.registry import Exercise, Parsons, Prediction, Question, find
@@ -208,10 +209,15 @@ def yours(id: str):
     """Your own accepted answer, checked again, or the course's version; prints which it is."""
     item = find(id)
     function = own.load(item)
-    if function is not None and verdict.judge(item, function).right:
+    if function is None:
+        reason = "you have not solved it yet"
+    elif not verdict.judge(item, function).right:
+        reason = "your saved one no longer passes"
+    elif machine.device() != "cpu" and verdict.stays_on_cpu(item, function):
+        reason = "yours makes tensors on the CPU, and the model is on a GPU"
+    else:
         print(f"{id}: your own version.")
         return function
-    reason = "you have not solved it yet" if function is None else "your saved one no longer passes"
     print(f"{id}: the course's version ({reason}).")
     return item.reference
 

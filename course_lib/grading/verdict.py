@@ -320,6 +320,11 @@ def _device(item: Exercise, function) -> list[str]:
     return []
 
 
+def stays_on_cpu(item: Exercise, function) -> bool:
+    """Whether a right answer would crash, or leave its result on the CPU, with inputs on a GPU."""
+    return bool(_device(item, function))
+
+
 def _beyond(item: Exercise, function) -> list[str]:
     """Remarks where a right answer fails at an edge that the task does not demand."""
     wanted, said = item.cache.get("beyond"), []
