@@ -190,6 +190,8 @@ class QuickHead(nn.Module):
         self.linear = linear
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 2:  # one position of each text
+            return self.linear(x).float()
         logits = self.linear(x.reshape(-1, x.size(-1)))
         return logits.view(*x.shape[:-1], -1).float()
 

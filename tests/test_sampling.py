@@ -201,6 +201,17 @@ def test_a_cache_that_is_full_says_so(model: GPT):
         model(torch.zeros(1, 5, dtype=torch.long), cache)
 
 
+def test_what_was_written_can_be_trained_on(model: GPT):
+    """Tensors of torch's inference mode could not: they must not leave the loop."""
+    prompt = torch.zeros(1, 5, dtype=torch.long)
+    best = torch.tensor([beam_search(model, prompt, 4, width=2)[0][1]])
+    for ids in (generate(model, prompt, 4, GREEDY), generate(model, prompt, 4), best):
+        assert not ids.is_inference()
+        model(ids).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.zero_grad()
+
+
 @pytest.mark.parametrize(("n_new", "room"), [(3, 8), (200, CONFIG.context_length)])
 def test_generation_takes_no_more_memory_than_the_text_needs(model: GPT, monkeypatch, n_new, room):
     caches = []
