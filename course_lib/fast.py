@@ -243,8 +243,7 @@ def quicken(model: nn.Module, weights: str = "float32", rows: int = 1) -> nn.Mod
     matrices stay as they are for int8, and small models for both, as they would not be faster.
     `rows` says how many texts it will mostly write side by side: it takes any number, but its
     matrices are laid out for about that many. The model stays as it is, and so does the copy when
-    the model is trained on: quicken it again. If all matrices are small,
-    `torch.set_num_threads(1)` helps more than anything here.
+    the model is trained on: quicken it again.
 
     Raises ValueError for a model that is not on the CPU, or that is not built like GPT-2: the copy
     is held against it on a few tokens.
