@@ -103,10 +103,10 @@ class TorchAttention(CausalSelfAttention):
 
 
 class LeanAttention(CausalSelfAttention):
-    """Chapter 3's attention written out with fewer passes over the (T, T) scores.
+    """Chapter 3's attention without what training on whole rows can do without.
 
-    Queries are divided by sqrt(d) instead of scores, of which there are more, and the mask is added
-    in place. In bfloat16 on a CPU this beats torch's kernel, whose backward pass is slow there.
+    Nothing is checked, and no row may look at nothing. In bfloat16 on a CPU this beats torch's
+    kernel, whose backward pass is slow there.
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None, cache=None) -> Tensor:
