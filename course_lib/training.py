@@ -544,6 +544,12 @@ def load_checkpoint(path: str | Path, run: TrainingRun) -> None:
     configuration or data is refused with a ValueError, and `run` stays as it was.
     """
     tensors, about = read_safetensors(path, "training run")
+    parts = {"identity", "batches", "scaler", "optimizer_steps", "history", "random.cpu"}
+    if missing := sorted(parts - about.keys() - tensors.keys()):
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}: another version of this course wrote it. "
+            "Start the run anew, or continue it with that version."
+        )
     for name, value in describe_run(run).items():
         if about["identity"].get(name) != value:
             raise ValueError(

@@ -529,6 +529,20 @@ def test_a_checkpoint_of_another_run_is_refused(saved, change, message):
     assert same(weights(run.model), before) and run.step == 0
 
 
+@pytest.mark.parametrize(
+    "lost", ["identity", "batches", "scaler", "optimizer_steps", "history", "random.cpu"]
+)
+def test_a_checkpoint_of_another_version_is_refused(saved, lost):
+    path, run = saved
+    tensors, about = training.read_safetensors(path, "training run")
+    tensors.pop(lost, None), about.pop(lost, None)
+    training.write_safetensors(path, tensors, about)
+    before = weights(run.model)
+    with pytest.raises(ValueError, match=f"lacks {lost}: another version"):
+        load_checkpoint(path, run)
+    assert same(weights(run.model), before)
+
+
 def test_a_checkpoint_with_a_missing_or_misshapen_tensor_is_refused(saved):
     path, run = saved
     tensors, about = training.read_safetensors(path, "training run")
