@@ -350,14 +350,19 @@ def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
 def save_pretrained(model: GPT, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
     """Write our GPT as a folder that Hugging Face Transformers opens: the way back of loading.
 
-    Without a tokenizer the folder has none afterwards: one that another model left there would not
-    fit this one. ValueError if a tokenizer has not as many tokens as the model.
+    ValueError if the tokenizer has not as many tokens as the model, or if none is given and the
+    folder holds one, which may be another model's.
     """
     folder = Path(folder)
     if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
         raise ValueError(
             f"The tokenizer has {tokenizer.vocab_size} tokens and the model "
             f"{model.config.vocab_size}: give the one that the model was trained with."
+        )
+    if tokenizer is None and (folder / "vocab.json").is_file():
+        raise ValueError(
+            f"{folder} holds a tokenizer, perhaps of another model: give this model's as well, or "
+            "another folder."
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / "model.safetensors", tensors_to_hf(model))
@@ -366,6 +371,3 @@ def save_pretrained(model: GPT, folder: str | Path, tokenizer: Tokenizer | None 
     write_atomically(folder / "config.json", json.dumps(entries, indent=2))
     if tokenizer is not None:
         tokenizer_to_hf(tokenizer, folder)
-    else:
-        for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
-            (folder / name).unlink(missing_ok=True)

@@ -99,9 +99,8 @@ def test_references_need_nothing_of_the_library(chapter):
     tree = ast.parse((FOLDER / f"{chapter}.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            assert node.module.partition(".")[0] != "course_lib" or (
-                node.module == "course_lib.grading"
-            )
+            package = node.module.partition(".")[0]
+            assert package != "course_lib" or node.module == "course_lib.grading"
 
 
 def test_no_exercise_takes_a_name_of_the_library():

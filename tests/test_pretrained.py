@@ -235,13 +235,13 @@ def test_transformers_stops_at_our_special_token_and_warns_of_nothing(special, t
     assert new == [tokenizer.vocab_size - 1] * (1 if special else 5)
 
 
-def test_a_tokenizer_of_an_older_model_does_not_stay_in_the_folder(tmp_path):
-    """Other people's files stay."""
+def test_a_model_is_not_put_beside_another_ones_tokenizer(tmp_path):
+    """And nothing that was there is lost."""
     save_pretrained(GPT(GPTConfig(256, 16, 1, 1, 4)), tmp_path, Tokenizer.train("ab", 256))
-    (tmp_path / "README.md").write_text("mine")
-    save_pretrained(GPT(GPTConfig(50, 16, 1, 1, 4)), tmp_path)
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"config.json", "model.safetensors", "README.md"}
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="holds a tokenizer, perhaps of another model"):
+        save_pretrained(GPT(GPTConfig(50, 16, 1, 1, 4)), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_the_weights_are_on_the_disk_before_they_take_the_name(folder, monkeypatch):
